@@ -1,0 +1,47 @@
+"""What travels between rooms: utterances on disk, speech on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POOLS = ("paired", "speech", "text", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a pool; the half that a pool lacks is None.
+
+    Attributes:
+        utt_id: unique id without white space or path separators.
+        spk: who speaks.
+        wav: the recording, None in a text pool.
+        text: what is said, in the corpus's own writing; None in a speech pool.
+        seconds: length of the recording, None where it is not known yet.
+    """
+
+    utt_id: str
+    spk: str
+    wav: Path | None = None
+    text: str | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class Speech:
+    """A batch of speech as both models see it.
+
+    Attributes:
+        feats: (B, T, M) scaled log-mel of `cycle.data.features`, zero behind each utterance's end.
+        lengths: (B,) frames.
+    """
+
+    feats: Tensor
+    lengths: Tensor
+
+    def to(self, device: object) -> Speech:
+        return Speech(self.feats.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))  # type: ignore[call-overload]
