@@ -1,0 +1,75 @@
+"""What an objective receives and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cycle.data.types import Speech
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A transcript with its natural-log probability given the speech (every CTC path summed)."""
+
+    text: str
+    logp: float
+
+
+@dataclass
+class Batch:
+    """B utterances; what a stream lacks is None.
+
+    Attributes:
+        texts: tokens joined by spaces.
+        speech: (B, T, M) features.
+        f0: (B, T) log pitch.
+        durations: (B, L + 1) frames per token, the last behind a text for the silence at its end.
+        nbest: per utterance, hypotheses with the reward the synthesiser gave them.
+    """
+
+    utt_ids: list[str]
+    spks: list[str]
+    texts: list[str]
+    speech: Speech | None = None
+    f0: Tensor | None = None
+    durations: Tensor | None = None
+    nbest: list[list[tuple[str, float]]] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.utt_ids,
+            self.spks,
+            self.texts,
+            self.speech.to(device) if self.speech else None,
+            self.f0.to(device, non_blocking=True) if self.f0 is not None else None,
+            self.durations.to(device, non_blocking=True) if self.durations is not None else None,
+            self.nbest,
+        )
+
+
+@dataclass
+class Loss:
+    """ESPnet's triple: the value to minimise, the number of utterances it averages, what to log."""
+
+    value: Tensor
+    weight: int
+    stats: dict[str, float | Tensor]
+
+
+def pad(rows: Sequence[NDArray[np.generic]], dtype: type = np.float32) -> Tensor:
+    """Stacks arrays (T_i, ...) into (B, max T, ...), zero behind the end."""
+    out = np.zeros((len(rows), max(len(r) for r in rows), *rows[0].shape[1:]), dtype)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out)
+
+
+def speech_of(rows: Sequence[NDArray[np.generic]]) -> Speech:
+    """Pads feature arrays (T_i, M) into a batch."""
+    return Speech(pad(rows), torch.tensor([len(r) for r in rows]))

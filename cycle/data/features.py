@@ -1,0 +1,190 @@
+"""The one log-mel that both models see, pitch beside it, and the store they are read back from.
+
+mel = slaney mel filters on |STFT| (Hann, centred), feats = (ln max(mel, 1e-5) + SHIFT) / SCALE. The constants bring speech near zero mean and
+unit variance and are fixed, so that features, models and experiments can be exchanged without a file of statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cycle.config import Features
+from cycle.data.types import Utterance
+from cycle.errors import UserError
+from cycle.files import atomic_write, read_json, write_json
+
+SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
+SHARD = 512  # utterances
+F0_RANGE = (60.0, 500.0)  # Hz
+Array = NDArray[np.float32]
+
+
+def read_audio(path: Path, fs: int) -> Array:
+    """Reads a recording as mono float samples at `fs` Hz.
+
+    Raises:
+        UserError: not readable as audio, or empty.
+    """
+    import librosa
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(f"cannot be read as audio ({error})", path, "convert it to WAV or FLAC") from error
+    mono = samples.mean(axis=1)
+    if mono.size == 0:
+        raise UserError("holds no samples", path)
+    return mono if rate == fs else librosa.resample(mono, orig_sr=rate, target_sr=fs)
+
+
+def trim(samples: Array, conf: Features) -> Array:
+    """Cuts silence at both ends."""
+    import librosa
+
+    if conf.trim_db is None:
+        return samples
+    trimmed, _ = librosa.effects.trim(samples, top_db=conf.trim_db, frame_length=conf.n_fft, hop_length=conf.hop)
+    return trimmed if trimmed.size else samples
+
+
+def log_mel(samples: Array, conf: Features) -> Array:
+    """(samples,) -> (T, n_mels) scaled log-mel, T = samples // hop + 1."""
+    import librosa
+
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=conf.fs, n_fft=conf.n_fft, hop_length=conf.hop, n_mels=conf.n_mels, fmin=conf.fmin, fmax=conf.fmax, power=1.0,
+        pad_mode="constant",
+    )  # fmt: skip
+    return ((np.log(np.maximum(mel.T, FLOOR)) + SHIFT) / SCALE).astype(np.float32)
+
+
+def unscale(feats: Array) -> Array:
+    """(T, n_mels) features -> linear mel magnitudes, for a vocoder."""
+    return np.exp(feats.astype(np.float32) * SCALE - SHIFT)
+
+
+def log_f0(samples: Array, conf: Features) -> Array:
+    """(T,) natural log of the pitch in Hz by YIN, interpolated over silence and unvoiced stretches; T as in `log_mel`."""
+    import librosa
+
+    f0 = librosa.yin(samples, fmin=F0_RANGE[0], fmax=F0_RANGE[1], sr=conf.fs, frame_length=conf.n_fft, hop_length=conf.hop)
+    rms = librosa.feature.rms(y=samples, frame_length=conf.n_fft, hop_length=conf.hop)[0]
+    voiced = (rms > 0.05 * rms.max()) & (f0 < 0.98 * F0_RANGE[1]) & (f0 > 1.02 * F0_RANGE[0])
+    if not voiced.any():
+        return np.full(len(f0), np.log(150.0), np.float32)
+    times = np.arange(len(f0))
+    return np.interp(times, times[voiced], np.log(f0[voiced])).astype(np.float32)
+
+
+def extract(path: Path, conf: Features) -> tuple[Array, Array]:
+    """A recording's features (T, n_mels) and log pitch (T,)."""
+    samples = trim(read_audio(path, conf.fs), conf)
+    return log_mel(samples, conf), log_f0(samples, conf)
+
+
+def recording_mel(path: Path, conf: Features) -> Array:
+    """A recording's features (T, n_mels): what `cycle transcribe` gives the recogniser."""
+    return log_mel(trim(read_audio(path, conf.fs), conf), conf)
+
+
+class ShardWriter:
+    """Writes one shard of a store: features end to end, an index last."""
+
+    def __init__(self, folder: Path, number: int):
+        self.stem = folder / f"{number:05d}"
+        self.rows: list[dict[str, object]] = []
+        self.feats: list[NDArray[np.float16]] = []
+        self.f0: list[NDArray[np.float16]] = []
+
+    @property
+    def done(self) -> bool:
+        return self.stem.with_suffix(".json").exists()
+
+    def add(self, utt_id: str, feats: Array, f0: Array | None = None, **extra: object) -> None:
+        self.rows.append({"utt": utt_id, "frames": len(feats), **extra})
+        self.feats.append(feats.astype(np.float16))
+        self.f0.append((f0 if f0 is not None else np.zeros(len(feats))).astype(np.float16))
+
+    def close(self) -> None:
+        with atomic_write(self.stem.with_suffix(".feats.npy"), "wb") as handle:
+            np.save(handle, np.concatenate(self.feats) if self.feats else np.zeros((0, 1), np.float16))
+        with atomic_write(self.stem.with_suffix(".f0.npy"), "wb") as handle:
+            np.save(handle, np.concatenate(self.f0) if self.f0 else np.zeros(0, np.float16))
+        write_json(self.stem.with_suffix(".json"), self.rows)
+
+
+class FeatureStore:
+    """Features of a pool, memory-mapped.
+
+    Attributes:
+        rows: one dict an utterance: utt, frames, and whatever the writer added.
+    """
+
+    def __init__(self, folder: Path):
+        self.rows: list[dict[str, object]] = []
+        self._place: list[tuple[int, int, int]] = []
+        self._feats, self._f0 = [], []
+        for number, index in enumerate(sorted(folder.glob("[0-9]*.json"))):
+            self._feats.append(np.load(index.with_suffix(".feats.npy"), mmap_mode="r"))
+            self._f0.append(np.load(index.with_suffix(".f0.npy"), mmap_mode="r"))
+            start = 0
+            for row in read_json(index):
+                self._place.append((number, start, start + row["frames"]))
+                self.rows.append(row)
+                start += row["frames"]
+        self.position = {str(row["utt"]): i for i, row in enumerate(self.rows)}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        return np.array([stop - start for _, start, stop in self._place], dtype=np.int64)
+
+    def feats(self, index: int) -> NDArray[np.float16]:
+        shard, start, stop = self._place[index]
+        return self._feats[shard][start:stop]  # type: ignore[no-any-return]
+
+    def f0(self, index: int) -> NDArray[np.float16]:
+        shard, start, stop = self._place[index]
+        return self._f0[shard][start:stop]  # type: ignore[no-any-return]
+
+
+def _extract_shard(job: tuple[Path, int, Sequence[Utterance], Features]) -> list[tuple[str, str]]:
+    """Writes one shard; returns (utt_id, reason) of what could not be used."""
+    folder, number, utterances, conf = job
+    writer, bad = ShardWriter(folder, number), []
+    if writer.done:
+        return list(map(tuple, read_json(writer.stem.with_suffix(".bad"))))
+    for utt in utterances:
+        assert utt.wav is not None
+        try:
+            feats, f0 = extract(utt.wav, conf)
+        except UserError as error:
+            bad.append((utt.utt_id, error.what))
+            continue
+        writer.add(utt.utt_id, feats, f0, spk=utt.spk)
+    write_json(writer.stem.with_suffix(".bad"), bad)
+    writer.close()
+    return bad
+
+
+def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, workers: int) -> Iterable[list[tuple[str, str]]]:
+    """Computes the features of a pool in parallel processes, shard by shard; finished shards are kept.
+
+    Yields:
+        per shard, the (utt_id, reason) of recordings that could not be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = max(1, min(SHARD, -(-len(utterances) // (4 * (workers or cpu_count() or 1)))))
+    jobs = [(folder, n, utterances[i : i + size], conf) for n, i in enumerate(range(0, len(utterances), size))]
+    with ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_extract_shard, jobs)

@@ -1,0 +1,80 @@
+"""Forced alignment by Viterbi over a CTC lattice, for a whole batch at once: durations for the synthesiser."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_NEG = -1e30
+
+
+def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The best CTC path through given tokens.
+
+    Args:
+        logp: (B, T, V) log-probabilities, blank 0.
+        lengths: (B,) frames.
+        targets: (B, L) token ids, anything behind the end.
+        target_lengths: (B,).
+
+    Returns:
+        (B, T) states, 2 i + 1 while token i sounds and even in between (behind the end: the last state), and (B,) the path's
+        log-probability, about -1e30 where the frames do not suffice.
+    """
+    B, T, _ = logp.shape
+    L = targets.size(1)
+    S = 2 * L + 1
+    device = logp.device
+    states = torch.zeros((B, S), dtype=torch.long, device=device)
+    states[:, 1::2] = targets.clamp(min=0)
+    emit = logp.gather(2, states[:, None, :].expand(B, T, S))
+    skip = torch.zeros((B, S), dtype=torch.bool, device=device)
+    skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
+    score = torch.full((B, S), _NEG, device=device)
+    score[:, :2] = emit[:, 0, :2]
+    steps = torch.zeros((B, T, S), dtype=torch.uint8, device=device)
+    for t in range(1, T):
+        one = torch.nn.functional.pad(score[:, :-1], (1, 0), value=_NEG)
+        two = torch.nn.functional.pad(score[:, :-2], (2, 0), value=_NEG).masked_fill(~skip, _NEG)
+        best, step = torch.stack([score, one, two]).max(0)
+        alive = (t < lengths)[:, None]
+        score = torch.where(alive, best + emit[:, t], score)
+        steps[:, t] = torch.where(alive, step, torch.zeros_like(step)).to(torch.uint8)
+    end = torch.stack([2 * target_lengths - 1, 2 * target_lengths], dim=1).clamp(min=0)
+    value, which = score.gather(1, end).max(1)
+    state = end.gather(1, which[:, None])[:, 0]
+    path = torch.zeros((B, T), dtype=torch.long, device=device)
+    for t in range(T - 1, -1, -1):
+        path[:, t] = state
+        state = state - steps[:, t].gather(1, state[:, None])[:, 0].long()
+    return path, value
+
+
+def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:
+    """Turns states into frames per token.
+
+    CTC emits a token in a few frames and blanks around it: the blanks between two tokens are shared half and half, those before the first are
+    its own, and those behind the last are shared with the end of sentence.
+
+    Args:
+        path: (B, T) states of `viterbi`.
+
+    Returns:
+        (B, L + 1) frames; entry `target_lengths` is the end of sentence; rows sum to `lengths`.
+    """
+    B, T = path.shape
+    L = int(target_lengths.max())
+    device = path.device
+    time = torch.arange(T, device=device).expand(B, T)
+    sounding = (path % 2 == 1) & (time < lengths[:, None])
+    index = torch.where(sounding, path // 2, torch.full_like(path, L)).clamp(max=L)
+    first = torch.full((B, L + 1), T, device=device).scatter_reduce(1, index, time, "amin")[:, :L]
+    final = torch.full((B, L + 1), -1, device=device).scatter_reduce(1, index, time, "amax")[:, :L]
+    following = torch.cat([first[:, 1:], torch.full((B, 1), T, device=device)], dim=1)
+    is_last = torch.arange(L, device=device) == target_lengths[:, None] - 1
+    following = torch.where(is_last, lengths[:, None], following)
+    edge = (final + 1 + following + 1) // 2  # the first frame that no longer belongs to the token
+    valid = torch.arange(L, device=device) < target_lengths[:, None]
+    edge = torch.where(valid, edge, lengths[:, None])
+    edges = torch.cat([torch.zeros((B, 1), dtype=torch.long, device=device), edge, lengths[:, None]], dim=1)
+    return edges.diff(dim=1).clamp(min=0)

@@ -1,0 +1,104 @@
+"""CTC search in batches: pure functions on emissions (B, T, V) in natural log, blank 0.
+
+Prefix beam search after Graves 2006 and Hannun et al. 2014 (arXiv:1408.2873): every hypothesis carries the probability of all its paths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLANK = 0
+_NEG = -1e30
+
+
+def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
+    """Best path, collapsed.
+
+    Returns:
+        token ids per utterance, and (B,) log-probability of the path.
+    """
+    inside = torch.arange(logp.size(1), device=logp.device) < lengths[:, None]
+    best, ids = logp.max(-1)
+    ids = ids.masked_fill(~inside, BLANK)
+    fresh = torch.ones_like(inside)
+    fresh[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    keep = fresh & (ids != BLANK)
+    return [row[k].tolist() for row, k in zip(ids.cpu(), keep.cpu(), strict=True)], (best * inside).sum(1)
+
+
+def _logadd(a: Tensor, b: Tensor) -> Tensor:
+    return torch.logaddexp(a, b)
+
+
+def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> list[list[tuple[list[int], float]]]:
+    """Prefix beam search over a batch.
+
+    Args:
+        logp: (B, T, V) log-probabilities.
+        lengths: (B,) frames.
+        beam: prefixes kept per utterance.
+        top_k: tokens that may extend a prefix in one frame (the most probable ones).
+
+    Returns:
+        per utterance up to `beam` (token ids, log-probability over all paths), best first.
+
+    Each frame, a prefix either stays (a blank, or its last token repeated) or grows by a token. A grown prefix that equals another one that
+    stayed is the same hypothesis: equality is found by a hash of the prefix, and the probabilities are added.
+    """
+    logp = logp.float()
+    B, T, V = logp.shape
+    W, K = beam, min(top_k, V - 1)
+    device = logp.device
+    rows = torch.arange(B, device=device)[:, None]
+    blank = torch.full((B, W), _NEG, device=device)  # log-probability of the paths that end in a blank
+    blank[:, 0] = 0.0
+    token = torch.full((B, W), _NEG, device=device)  # of those that end in the last token
+    last = torch.zeros((B, W), dtype=torch.long, device=device)
+    key = torch.zeros((B, W), dtype=torch.long, device=device)
+    key += torch.arange(W, device=device) * -7919 * (blank < -1)  # unused places must not look equal
+    parents: list[Tensor] = []  # per frame (B, W): place in the frame before
+    grown: list[Tensor] = []  # per frame (B, W): token added, 0 for none
+    for t in range(T):
+        frame = logp[:, t]
+        top, ids = frame[:, 1:].topk(K, dim=-1)
+        ids = ids + 1
+        total = _logadd(blank, token)
+        stay_blank = total + frame[:, :1]
+        stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, _NEG))
+        same = ids[:, None, :] == last[:, :, None]
+        grow = torch.where(same, blank[:, :, None], total[:, :, None]) + top[:, None, :]  # (B, W, K)
+        grow_key = key[:, :, None] * 1_000_003 + ids[:, None, :]
+        equal = grow_key[:, :, :, None] == key[:, None, None, :]  # (B, W, K, W)
+        merged = torch.where(equal, grow[..., None], torch.full((), _NEG, device=device)).flatten(1, 2).logsumexp(1)
+        stay_token = _logadd(stay_token, merged)
+        grow = grow.masked_fill(equal.any(-1), _NEG)
+        scores = torch.cat([_logadd(stay_blank, stay_token), grow.flatten(1)], dim=1)
+        _, chosen = scores.topk(W, dim=1)
+        stays = chosen < W
+        place = torch.where(stays, chosen, (chosen - W) // K)
+        added = torch.where(stays, torch.zeros_like(chosen), ids.gather(1, ((chosen - W) % K).clamp(min=0)))
+        new_blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, _NEG))
+        new_token = torch.where(stays, stay_token[rows, place], scores.gather(1, chosen))
+        new_last = torch.where(stays, last[rows, place], added)
+        new_key = torch.where(stays, key[rows, place], key[rows, place] * 1_000_003 + added)
+        alive = (t < lengths)[:, None]
+        blank, token = torch.where(alive, new_blank, blank), torch.where(alive, new_token, token)
+        last, key = torch.where(alive, new_last, last), torch.where(alive, new_key, key)
+        parents.append(torch.where(alive, place, torch.arange(W, device=device).expand(B, W)))
+        grown.append(torch.where(alive, added, torch.zeros_like(added)))
+    return _trace(_logadd(blank, token), parents, grown)
+
+
+def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[list[tuple[list[int], float]]]:
+    """Follows the beams back and spells the prefixes out."""
+    score, order = score.sort(dim=1, descending=True)
+    place, steps = order, []
+    for parent, added in zip(reversed(parents), reversed(grown), strict=True):
+        steps.append(added.gather(1, place))
+        place = parent.gather(1, place)
+    tokens = torch.stack(steps[::-1], dim=-1).cpu() if steps else torch.zeros((*score.shape, 0), dtype=torch.long)
+    return [
+        [(row[row > 0].tolist(), float(s)) for row, s in zip(rows, scores, strict=True) if s > _NEG / 2]
+        for rows, scores in zip(tokens, score.cpu(), strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""Scoring without training noise: dropout and SpecAugment off, gradients still on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+
+@contextlib.contextmanager
+def quiet(module: nn.Module) -> Iterator[None]:
+    """Puts a module into eval mode for a block."""
+    was = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was)
+
+
+@contextlib.contextmanager
+def frozen(modules: list[nn.Module]) -> Iterator[None]:
+    """No parameter of these modules receives a gradient inside the block; activations still carry them."""
+    params = [p for m in modules for p in m.parameters() if p.requires_grad]
+    for p in params:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in params:
+            p.requires_grad_(True)

@@ -1,0 +1,28 @@
+"""What the cycle asks of an ASR model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from cycle.config import Search
+from cycle.data.batch import Batch, Hypothesis, Loss
+from cycle.data.types import Speech
+
+
+class Recognizer(Protocol):
+    """Speech to text. Texts are tokens joined by spaces; token ids stay inside."""
+
+    def loss(self, batch: Batch) -> Loss:
+        """The supervised loss of `batch.speech` against `batch.texts`."""
+        ...
+
+    def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
+        """N-best lists, best first, without gradient and training noise."""
+        ...
+
+    def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
+        """(B, N) log-probability of N texts for each utterance, with gradient, without training noise."""
+        ...

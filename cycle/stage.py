@@ -1,0 +1,143 @@
+"""Stages and their stamps: a finished stage is skipped, a changed one refused, a killed one resumed.
+
+A stamp holds the settings that the stage declares it reads, digests of the files it reads, and the stage's version. It is written twice:
+when the stage begins (`done: false`), so that a killed stage resumes only under the same settings, and when it ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cycle.config import as_dict, flatten
+from cycle.errors import UserError
+from cycle.experiment import Experiment
+from cycle.files import digest, read_json, write_json
+
+log = logging.getLogger("cycle")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One numbered stage.
+
+    Attributes:
+        verb: `python -m cycle <verb>`; also the module `cycle.<verb>` whose `main(exp)` does the work.
+        reads: settings it depends on, as prefixes of dotted keys.
+        inputs: the files it reads.
+        outputs: what a redo removes.
+        derived: cheap to make again, so that a change of settings or inputs reruns it rather than stopping the run.
+    """
+
+    number: int
+    verb: str
+    title: str
+    reads: tuple[str, ...]
+    inputs: Callable[[Experiment], list[Path]]
+    outputs: Callable[[Experiment], list[Path]]
+    derived: bool = False
+    version: int = 1
+
+    def stamp_file(self, exp: Experiment) -> Path:
+        return exp.stamps / f"{self.number}_{self.verb}.json"
+
+    def settings(self, exp: Experiment) -> dict[str, Any]:
+        values = flatten(as_dict(exp.config))
+        chosen = {k: v for k, v in values.items() if k.split(".")[0] in self.reads or k in self.reads}
+        chosen["corpus_name"] = exp.corpus
+        if self.number == 1 and exp.data_root:
+            chosen["data"] = str(exp.data_root)
+        return chosen
+
+    def stamp(self, exp: Experiment, done: bool, seconds: float) -> dict[str, Any]:
+        inputs = {p.relative_to(exp.root).as_posix(): digest([p]) for p in self.inputs(exp) if p.exists()}
+        return {"version": self.version, "done": done, "seconds": seconds, "settings": self.settings(exp), "inputs": inputs}
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """Names the first thing that changed between two stamps, None when nothing did."""
+    if old["version"] != new["version"]:
+        return f"stage version {old['version']} -> {new['version']}"
+    for part in ("settings", "inputs"):
+        for key in sorted(set(old[part]) | set(new[part])):
+            before, after = old[part].get(key, "(none)"), new[part].get(key, "(none)")
+            if before != after:
+                return f"{key}: {before} -> {after}" if part == "settings" else f"file {key}"
+    return None
+
+
+def clear(stage: Stage, exp: Experiment) -> None:
+    """Removes what a stage made, its stamp first."""
+    stage.stamp_file(exp).unlink(missing_ok=True)
+    for path in stage.outputs(exp):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def run(stage: Stage, exp: Experiment) -> bool:
+    """Runs a stage unless it is finished.
+
+    Returns:
+        whether anything was done.
+
+    Raises:
+        UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
+    """
+    file = stage.stamp_file(exp)
+    name = f"stage {stage.number} ({stage.verb})" + (f" of {exp.control}" if exp.control else "")
+    missing = [p for p in stage.inputs(exp) if not p.exists()]
+    if missing:
+        raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
+    old = read_json(file) if file.exists() else None
+    new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
+    if old:
+        changed = difference(old, new)
+        if changed and not stage.derived:
+            raise UserError(f"{name} was run with other settings: {changed}", file, f"put them back, or add --stage {stage.number} --redo")
+        if not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]):
+            log.info("%s: finished, skipped", name)
+            return False
+    write_json(file, new)
+    log.info("%s: %s", name, stage.title)
+    start = time.monotonic()
+    try:
+        importlib.import_module(f"cycle.{stage.verb}").main(exp)
+    finally:
+        new["seconds"] += time.monotonic() - start
+        write_json(file, new)  # also when interrupted: the time was spent
+    write_json(file, {**new, "done": True})
+    log.info("%s: done in %.0f s", name, time.monotonic() - start)
+    return True
+
+
+def seconds_spent(exp: Experiment) -> float:
+    """Seconds over all stages and sittings, controls not counted."""
+    return sum(float(read_json(p)["seconds"]) for p in exp.stamps.glob("*.json"))
+
+
+def _pools(exp: Experiment) -> list[Path]:
+    return [exp.data(pool) for pool in ("paired", "speech", "text", "dev", "test")]
+
+
+STAGES = (
+    Stage(1, "prepare", "corpus to data directories", ("corpus", "pools", "features"), lambda e: [],
+          lambda e: [e.root / "data", e.oracle]),
+    Stage(2, "tokens", "token lists, features and their statistics", ("features", "prior"), _pools,
+          lambda e: [e.tokens, e.root / "feats"]),
+    Stage(3, "pretrain", "recogniser and synthesiser on the paired pool", ("seed", "asr", "tts", "aligner", "pretrain"),
+          lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.root / "pretrain"]),
+    Stage(4, "rounds", "the cycle", ("seed", "rounds", "prior"), lambda e: [e.tokens, e.round(0)],
+          lambda e: [e.path / "rounds.json", e.path / "work", *sorted(e.path.glob("round_0[1-9]")), *sorted(e.path.glob("round_[1-9]?"))]),
+    Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "lm", "judge"),
+          lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),
+    Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"], lambda e: [e.summary, e.scores], derived=True),
+    Stage(7, "report", "pages and figures", (), lambda e: [e.summary], lambda e: [e.report], derived=True),
+)  # fmt: skip
