@@ -1,0 +1,81 @@
+"""Models on disk in ESPnet's own form: `config.yaml` and `model.pth`, which stock ESPnet opens unchanged."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from cycle.config import ROOT, Model, read_yaml
+from cycle.errors import UserError
+from cycle.files import atomic_write, write_text
+
+
+def plain(value: Any) -> Any:
+    """A configuration value without tuples and paths, so that a safe loader reads it back."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Lays one mapping over another, nested mappings key by key."""
+    out = dict(base)
+    for key, value in extra.items():
+        out[key] = merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
+    return out
+
+
+def model_conf(conf: Model) -> dict[str, Any]:
+    """The ESPnet YAML that a configuration names, with its changes laid over.
+
+    Raises:
+        UserError: no such file.
+    """
+    path = Path(conf.config) if Path(conf.config).is_absolute() else ROOT / conf.config
+    if not path.is_file():
+        raise UserError("no such model configuration", conf.config or "asr.config", "name a file of conf/asr or conf/tts")
+    return merged(read_yaml(path), conf.conf)
+
+
+def task_args(defaults: dict[str, Any], conf: dict[str, Any], where: str) -> argparse.Namespace:
+    """ESPnet's default arguments with ours over them.
+
+    The defaults carry the `*_conf` of ESPnet's default classes: where the class changes, they are dropped, not merged.
+
+    Raises:
+        UserError: a key that ESPnet does not know.
+    """
+    unknown = sorted(set(conf) - set(defaults))
+    if unknown:
+        raise UserError(f"unknown key {unknown[0]!r}", where, "the keys are those of ESPnet's own training YAML")
+    return argparse.Namespace(**{**defaults, **conf})
+
+
+def save(folder: Path, module: nn.Module, args: argparse.Namespace | dict[str, Any]) -> None:
+    """Writes `config.yaml` and `model.pth`."""
+    values = args if isinstance(args, dict) else vars(args)
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(values), allow_unicode=True, sort_keys=True))
+    with atomic_write(folder / "model.pth", "wb") as handle:
+        torch.save({k: v.detach().cpu() for k, v in module.state_dict().items()}, handle)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fills a module from a checkpoint.
+
+    Raises:
+        UserError: missing, unreadable, or made for another model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise UserError("no such checkpoint", path) from error
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint of this model
+        raise UserError(f"is no checkpoint of this model ({str(error).splitlines()[0]})", path, "remove it or name the right one") from error

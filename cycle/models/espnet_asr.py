@@ -1,0 +1,128 @@
+"""ESPnet's ASR models as a Recognizer: any encoder and decoder of ESPnet's YAML, with a CTC branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.tasks.asr import ASRTask
+from torch import Tensor, nn
+
+from cycle.config import Search
+from cycle.data.batch import Batch, Hypothesis, Loss
+from cycle.data.types import Speech
+from cycle.errors import UserError
+from cycle.models import ctc_search
+from cycle.models.checkpoint import load_weights, read_yaml, save, task_args
+from cycle.models.noise import quiet
+from cycle.models.vocabulary import Vocabulary
+
+IGNORE = -1  # padding of targets
+
+
+class EspnetRecognizer(nn.Module):
+    """A conformer (or other) CTC/attention model on the shared log-mel.
+
+    Args:
+        vocabulary: the tokens.
+        n_mels: size of a feature frame.
+        conf: ESPnet's own YAML as a mapping.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, n_mels: int, conf: dict[str, Any]):
+        super().__init__()
+        shared = {"token_list": vocabulary.tokens, "token_type": "word", "input_size": n_mels, "frontend": None, "normalize": None,
+                  "cleaner": None, "g2p": None, "bpemodel": None}  # fmt: skip
+        self.args = task_args(ASRTask.get_default_config(), {**conf, **shared}, "conf/asr")
+        self.vocabulary = vocabulary
+        self.model = ASRTask.build_model(self.args)
+        if self.model.ctc is None:
+            raise UserError("model_conf.ctc_weight is 0", "conf/asr", "the cycle searches by CTC: give it a weight")
+        self._joint: tuple[tuple[int, float], Any] | None = None
+
+    @classmethod
+    def load(cls, folder: Path, n_mels: int) -> EspnetRecognizer:
+        """Opens `folder/{config.yaml,model.pth}`."""
+        conf = read_yaml(folder / "config.yaml")
+        self = cls(Vocabulary(conf["token_list"]), n_mels, conf)
+        load_weights(self.model, folder / "model.pth")
+        return self
+
+    def save(self, folder: Path) -> None:
+        save(folder, self.model, self.args)
+
+    def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
+        out, lengths = self.model.encode(speech.feats, speech.lengths)
+        return (out[0] if isinstance(out, tuple) else out), lengths
+
+    def loss(self, batch: Batch) -> Loss:
+        """ESPnet's CTC/attention loss, averaged over utterances."""
+        assert batch.speech is not None
+        ids, lengths = self.vocabulary.encode(batch.texts, batch.speech.feats.device, IGNORE)
+        value, stats, _ = self.model(batch.speech.feats, batch.speech.lengths, ids, lengths)
+        wanted = {k: stats[k] for k in ("loss_ctc", "loss_att", "acc") if stats.get(k) is not None}
+        return Loss(value, len(batch.texts), {"loss": value.detach(), **wanted})
+
+    def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
+        """(B, T', V) CTC log-probabilities and (B,) their lengths."""
+        out, lengths = self._encode(speech)
+        return self.model.ctc.log_softmax(out), lengths
+
+    @torch.no_grad()
+    def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
+        """N-best lists by the search that the configuration names."""
+        with quiet(self):
+            if search.method == "joint":
+                return self._transcribe_joint(speech, search)
+            logp, lengths = self.emissions(speech)
+        if search.method == "ctc_greedy":
+            tokens, score = ctc_search.greedy(logp, lengths)
+            return [[Hypothesis(self.vocabulary.decode(t), float(s))] for t, s in zip(tokens, score.cpu(), strict=True)]
+        if search.method == "ctc_beam":
+            beams = ctc_search.prefix_beam(logp, lengths, search.beam, search.top_k)
+            return [[Hypothesis(self.vocabulary.decode(t), s) for t, s in beam[: search.nbest]] for beam in beams]
+        raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam or joint")
+
+    def _transcribe_joint(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
+        """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`, utterance by utterance."""
+        beams = self._beam_search(search)
+        out, lengths = self._encode(speech)
+        results = []
+        for row, length in zip(out, lengths.tolist(), strict=True):
+            hyps = beams(x=row[:length], maxlenratio=0.0, minlenratio=0.0)[: search.nbest]
+            results.append([Hypothesis(self.vocabulary.decode(h.yseq[1:-1].tolist()), float(h.score)) for h in hyps])
+        return results
+
+    def _beam_search(self, search: Search) -> Any:
+        from espnet2.legacy.nets.batch_beam_search import BatchBeamSearch
+        from espnet2.legacy.nets.scorers.ctc import CTCPrefixScorer
+        from espnet2.legacy.nets.scorers.length_bonus import LengthBonus
+
+        key = (search.beam, search.ctc_weight)
+        if self._joint is None or self._joint[0] != key:
+            model, n = self.model, len(self.vocabulary)
+            scorers = {"decoder": model.decoder, "ctc": CTCPrefixScorer(ctc=model.ctc, eos=model.eos), "length_bonus": LengthBonus(n)}
+            weights = {"decoder": 1.0 - search.ctc_weight, "ctc": search.ctc_weight, "length_bonus": 0.0}
+            beams = BatchBeamSearch(
+                beam_size=search.beam, weights=weights, scorers=scorers, sos=model.sos, eos=model.eos, vocab_size=n,
+                token_list=self.vocabulary.tokens, pre_beam_score_key=None if search.ctc_weight == 1.0 else "full",
+            )  # fmt: skip
+            self._joint = (key, beams.to(next(model.parameters()).device).eval())
+        return self._joint[1]
+
+    def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
+        """(B, N) CTC log-probability of N texts an utterance, every path summed, with gradient and without training noise.
+
+        The encoder runs once per utterance, however many texts.
+        """
+        n = len(texts[0])
+        with quiet(self):
+            logp, lengths = self.emissions(speech)
+        ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], logp.device)
+        value = nn.functional.ctc_loss(
+            logp.float().repeat_interleave(n, 0).transpose(0, 1), ids, lengths.repeat_interleave(n), id_lengths, reduction="none",
+            zero_infinity=True,
+        )  # fmt: skip
+        return -value.view(len(texts), n)

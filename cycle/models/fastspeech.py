@@ -1,0 +1,123 @@
+"""FastSpeech2 taken apart: prosody from recordings, rendering with variation and with gradients, and how well a text explains a recording.
+
+ESPnet's `inference` runs one utterance, without gradient and without choosing pitch or energy. These functions call the same modules in the
+same order; a test holds them to ESPnet's own output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cycle.data.types import Speech
+from cycle.models.synthesizer import Rendering, Variation
+
+
+def token_mean(values: Tensor, durations: Tensor) -> Tensor:
+    """Averages frames over tokens.
+
+    Args:
+        values: (B, T).
+        durations: (B, L) frames, rows sum to at most T.
+
+    Returns:
+        (B, L), zero for a token without frames.
+    """
+    sums = torch.nn.functional.pad(values.cumsum(1), (1, 0))
+    ends = durations.cumsum(1).clamp(max=values.size(1))
+    starts = ends - durations
+    return (sums.gather(1, ends) - sums.gather(1, starts.clamp(min=0))) / durations.clamp(min=1)
+
+
+def prosody(
+    speech: Speech, f0: Tensor, durations: Tensor, f0_stats: tuple[float, float], energy_stats: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Pitch and energy per token in standard deviations of the corpus, (B, L + 1, 1) each; zero where a token has no frames."""
+    heard = durations > 0
+    pitch = (token_mean(f0, durations) - f0_stats[0]) / f0_stats[1]
+    energy = (token_mean(speech.feats.mean(-1), durations) - energy_stats[0]) / energy_stats[1]
+    return (pitch * heard)[..., None], (energy * heard)[..., None]
+
+
+def with_end(tts: Any, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Appends the end token to (B, L) ids."""
+    xs = torch.nn.functional.pad(ids, (0, 1), value=tts.padding_idx)
+    return xs.scatter(1, lengths[:, None], tts.eos), lengths + 1
+
+
+def encode(tts: Any, xs: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Hidden states (B, L + 1, D) with the speaker in them, and the mask (B, L + 1), true behind the end."""
+    hidden, _ = tts.encoder(xs, tts._source_mask(lengths))
+    if tts.spks is not None:
+        hidden = hidden + tts.sid_emb(spk["sids"].view(-1))[:, None]
+    if tts.spk_embed_dim is not None:
+        hidden = tts._integrate_with_spk_embed(hidden, spk["spembs"])
+    behind = torch.arange(xs.size(1), device=xs.device) >= lengths[:, None]
+    return hidden, behind
+
+
+def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor) -> Speech:
+    """Decodes hidden states with given frames, pitch and energy per token ((B, L + 1) and twice (B, L + 1, 1))."""
+    p = tts.pitch_embed(pitch.transpose(1, 2)).transpose(1, 2)
+    e = tts.energy_embed(energy.transpose(1, 2)).transpose(1, 2)
+    frames = tts.length_regulator(hidden + e + p, durations)
+    lengths = durations.sum(1)
+    masks = tts._source_mask(lengths)
+    decoded, _ = tts.decoder(frames, masks)
+    feats = tts.feat_out(decoded).view(decoded.size(0), -1, tts.odim)
+    if tts.postnet is not None:
+        feats = feats + tts.postnet(feats.transpose(1, 2), masks).transpose(1, 2)
+    inside = torch.arange(feats.size(1), device=feats.device) < lengths[:, None]
+    return Speech(feats * inside[..., None], lengths)
+
+
+def _noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device if generator else like.device).to(like.device)
+
+
+def synthesize(
+    tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], variation: Variation, generator: torch.Generator | None = None
+) -> Rendering:
+    """Speaks a batch of (B, L) ids; durations carry no gradient, features do."""
+    xs, full = with_end(tts, ids, lengths)
+    hidden, behind = encode(tts, xs, full, spk)
+    pitch = tts.pitch_predictor(hidden, behind[..., None])
+    energy = tts.energy_predictor(hidden, behind[..., None])
+    with torch.no_grad():
+        frames = tts.duration_predictor.inference(hidden, behind).float()
+        B, L = frames.shape
+        if variation.duration or variation.speed:
+            stretch = variation.duration * _noise((B, L), frames, generator) + variation.speed * _noise((B, 1), frames, generator)
+            frames = (frames * stretch.exp()).round()
+        frames = frames.masked_fill(behind, 0).long()
+        frames[:, 0] += frames.sum(1) == 0  # a row without any frame breaks a batch
+    if variation.pitch:
+        pitch = pitch + variation.pitch * _noise((B, 1, 1), pitch, generator)
+    if variation.energy:
+        energy = energy + variation.energy * _noise((B, 1, 1), energy, generator)
+    return Rendering(render(tts, hidden, frames, pitch, energy), frames, pitch[..., 0].masked_fill(behind, 0))
+
+
+def distance(tts: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """(B,) how far recordings are from what the model makes of their texts, under given durations.
+
+    The mean absolute error of the features rendered with the *predicted* pitch and energy (a wrong tone must cost), plus the squared errors of
+    predicted pitch and log-duration per token: minus the log-likelihood, up to constants, of a Laplacian over features and Gaussians over
+    prosody of unit scale.
+    """
+    xs, full = with_end(tts, inputs["text"], inputs["text_lengths"])
+    hidden, behind = encode(tts, xs, full, inputs)
+    pitch = tts.pitch_predictor(hidden, behind[..., None])
+    energy = tts.energy_predictor(hidden, behind[..., None])
+    durations = inputs["durations"]
+    log_frames = tts.duration_predictor(hidden, behind)
+    made = render(tts, hidden, durations, pitch, energy)
+    feats = inputs["feats"][:, : made.feats.size(1)]
+    inside = torch.arange(feats.size(1), device=feats.device) < inputs["feats_lengths"][:, None]
+    mel = ((made.feats - feats).abs().mean(-1) * inside).sum(1) / inside.sum(1)
+    tokens = (~behind).sum(1)
+    tone = (((pitch - inputs["pitch"])[..., 0] ** 2) * ~behind).sum(1) / tokens
+    rhythm = (((log_frames - (durations.float() + 1).log()) ** 2) * ~behind).sum(1) / tokens
+    return mel + 0.1 * tone + 0.1 * rhythm

@@ -1,0 +1,69 @@
+"""Each model as the other's judge (speech chain: Tjandra et al. 2017, arXiv:1707.04879; Baskar et al. 2019, arXiv:1905.01152)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cycle.data.batch import Batch, Loss
+from cycle.objectives.base import Models, Name
+
+
+class TtsThroughAsr:
+    """text -> TTS -> ASR: how badly the recogniser hears what the synthesiser says, with the gradient through the features.
+
+    The loss is minus the recogniser's log-probability of the text per token; the recogniser is frozen and carries no training noise.
+    """
+
+    trains: frozenset[Name] = frozenset({"tts"})
+
+    def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
+        made = models.tts.synthesize(batch.texts, batch.spks, grad=True)
+        tokens = torch.tensor([len(t.split()) for t in batch.texts], device=made.speech.feats.device)
+        value = -(models.asr.logp(made.speech, [[t] for t in batch.texts])[:, 0] / tokens).mean()
+        return Loss(value, len(batch.texts), {"loss": value.detach()})
+
+
+def expected_risk(logp: Tensor, risk: Tensor, valid: Tensor) -> Tensor:
+    """Expected risk over an N-best list with renormalised probabilities (Prabhavalkar et al. 2018, arXiv:1712.01818).
+
+    Args:
+        logp: (B, N) log-probabilities, with gradient.
+        risk: (B, N) what each hypothesis costs, without gradient.
+        valid: (B, N) false where a list is shorter than N.
+
+    Returns:
+        (B,) sum_n p_n (risk_n - mean risk), p the softmax of logp over the valid entries. Subtracting the mean changes no gradient's
+        expectation and keeps its size that of the differences.
+    """
+    p = logp.masked_fill(~valid, -torch.inf).softmax(-1)
+    count = valid.sum(-1, keepdim=True)
+    centred = risk - (risk * valid).sum(-1, keepdim=True) / count
+    return (p * centred.masked_fill(~valid, 0.0)).sum(-1)
+
+
+class AsrThroughTts:
+    """speech -> ASR -> TTS: the expected distance between a recording and what the synthesiser makes of its transcripts.
+
+    The N-best lists and the synthesiser's score of each hypothesis under its own alignment come from the exchange; here they get their
+    probabilities anew, with gradient: searching without gradient, scoring with it.
+
+    Args:
+        scale: multiplies the rewards, which are minus distances in scaled log-mel of about 0.3 to 1.
+    """
+
+    trains: frozenset[Name] = frozenset({"asr"})
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
+        assert batch.speech is not None
+        n = max(len(hyps) for hyps in batch.nbest)
+        filled = [hyps + [hyps[0]] * (n - len(hyps)) for hyps in batch.nbest]
+        device = batch.speech.feats.device
+        reward = torch.tensor([[r for _, r in hyps] for hyps in filled], device=device)
+        valid = torch.arange(n, device=device) < torch.tensor([len(h) for h in batch.nbest], device=device)[:, None]
+        logp = models.asr.logp(batch.speech, [[t for t, _ in hyps] for hyps in filled])
+        value = expected_risk(logp, -self.scale * reward, valid).mean()
+        return Loss(value, len(batch.texts), {"loss": value.detach()})

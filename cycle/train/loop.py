@@ -1,0 +1,210 @@
+"""The training loop: several objectives, two models, one step; resumable to the bit on a CPU.
+
+Nothing random outlives a step: every step seeds the generators from the run's seed and its own number, and batch n of a mixture depends on n
+alone. What has to be kept is therefore weights, optimizers, averaged weights and the step; two files take turns, so that one is always whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from cycle.config import Optimizer, Run
+from cycle.data.batch import Batch
+from cycle.files import atomic_write
+from cycle.log import Metrics, progress
+from cycle.models.noise import frozen
+from cycle.objectives.base import Models, Objective
+from cycle.train.streams import Mixture, seed_of
+
+log = logging.getLogger("cycle")
+MAX_BAD_STEPS = 20  # steps without a finite gradient, in a row, before training counts as diverged
+
+
+class Diverged(Exception):
+    """The loss is not finite any more."""
+
+
+@dataclass
+class Task:
+    """An objective at work: where its batches come from, how much and when it counts."""
+
+    name: str
+    objective: Objective
+    mixture: Mixture
+    weight: float = 1.0
+    every: int = 1
+    start: int = 0
+
+    def active(self, step: int) -> bool:
+        return step >= self.start and step % self.every == 0
+
+    def turn(self, step: int) -> int:
+        """How many batches it has used before `step`."""
+        first = -(-self.start // self.every) * self.every
+        return max(0, -(-(step - first) // self.every))
+
+
+def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
+    """Linear warm-up, then a cosine down to `floor * lr`."""
+    warm = max(1, round(conf.warmup * updates))
+    if step < warm:
+        return conf.lr * (step + 1) / warm
+    progress = (step - warm) / max(1, updates - warm)
+    return conf.lr * (conf.floor + (1 - conf.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Part:
+    """A module in training with its optimizer and averaged weights."""
+
+    def __init__(self, name: str, module: nn.Module, conf: Optimizer, fused: bool):
+        self.name, self.module, self.conf = name, module, conf
+        self.params = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.params, lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=fused or None)
+        self.average = [p.detach().clone() for p in self.params]
+
+    def step(self, step: int, updates: int) -> Tensor:
+        """Clips, updates, averages; a gradient that is not finite leaves everything as it is.
+
+        Returns:
+            the gradient's norm.
+        """
+        norm = nn.utils.clip_grad_norm_(self.params, self.conf.clip)
+        if torch.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(step, updates, self.conf)
+            self.optimizer.step()
+            decay = min(self.conf.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.params], 1 - decay)
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for mine, saved in zip(self.average, state["average"], strict=True):
+            mine.copy_(saved)
+
+    def finish(self) -> None:
+        """Puts the averaged weights in place."""
+        with torch.no_grad():
+            for param, average in zip(self.params, self.average, strict=True):
+                param.copy_(average)
+        self.module.eval()
+
+
+def _seed(*parts: object) -> None:
+    seed = seed_of(*parts) % 2**32
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+@dataclass
+class Trainer:
+    """Trains modules on tasks until `updates`, from wherever an earlier call was killed.
+
+    Args:
+        folder: where checkpoints lie while training; gone afterwards.
+        metrics: folder of `metrics.jsonl`.
+        phase: name of this training in the metrics.
+        models: what objectives see.
+        parts: modules with their optimizer's settings; those no task trains are left alone.
+    """
+
+    folder: Path
+    metrics: Path
+    phase: str
+    models: Models | Any
+    parts: Mapping[str, tuple[nn.Module, Optimizer]]
+    tasks: list[Task]
+    updates: int
+    seed: int
+    run: Run
+    fabric: Fabric
+    bad_steps: int = field(default=0, init=False)
+
+    def fit(self) -> None:
+        """Leaves the averaged weights in the modules.
+
+        Raises:
+            Diverged: no finite gradient for many steps.
+        """
+        fused = self.fabric.device.type == "cuda"
+        trained = {n for t in self.tasks for n in t.objective.trains}
+        parts = [Part(name, module, conf, fused) for name, (module, conf) in self.parts.items() if name in trained]
+        first = self._resume(parts)
+        if first:
+            log.info("%s: goes on at update %d of %d", self.phase, first, self.updates)
+        metrics = Metrics(self.metrics, self.phase, first)
+        batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device) for t in self.tasks}
+        last, turn = time.monotonic(), 0
+        for step in progress(range(first, self.updates), self.updates - first, self.phase):
+            stats = self._step(step, parts, batches)
+            if (step + 1) % self.run.log_every == 0:
+                metrics.write(step + 1, {k: float(v) for k, v in stats.items()})
+            if time.monotonic() - last >= self.run.checkpoint_seconds:
+                self._save(parts, step + 1, turn)
+                last, turn = time.monotonic(), 1 - turn
+        metrics.close()
+        for part in parts:
+            part.finish()
+
+    def _step(self, step: int, parts: list[Part], batches: dict[str, Iterator[Batch]]) -> dict[str, float | Tensor]:
+        _seed(self.seed, self.phase, step)
+        stats: dict[str, float | Tensor] = {}
+        for part in parts:
+            part.module.train()
+            part.optimizer.zero_grad(set_to_none=True)
+        for task in self.tasks:
+            if not task.active(step):
+                continue
+            others = [p.module for p in parts if p.name not in task.objective.trains]
+            with frozen(others), self.fabric.autocast():
+                loss = task.objective(next(batches[task.name]), self.models, step)
+            self.fabric.backward(task.weight * loss.value)
+            stats |= {f"{task.name}/{k}": v for k, v in loss.stats.items()}
+        norms = [part.step(step, self.updates) for part in parts if any(p.grad is not None for p in part.params)]
+        self.bad_steps = 0 if all(torch.isfinite(n) for n in norms) else self.bad_steps + 1
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise Diverged(f"{self.phase}: no finite gradient in {MAX_BAD_STEPS} updates up to {step + 1}")
+        return stats | {f"norm/{i}": n for i, n in enumerate(norms)}
+
+    def _save(self, parts: list[Part], step: int, turn: int) -> None:
+        with atomic_write(self.folder / f"state_{turn}.pt", "wb") as handle:
+            torch.save({"step": step, "parts": {p.name: p.state() for p in parts}}, handle)
+
+    def _resume(self, parts: list[Part]) -> int:
+        """Loads the newer of the two checkpoints that can be read; returns its step."""
+        found: dict[str, Any] | None = None
+        for path in self.folder.glob("state_[01].pt"):
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # a torn file: the other one is whole
+                log.warning("%s cannot be read (%s); using the other checkpoint", path, error)
+                continue
+            if found is None or state["step"] > found["step"]:
+                found = state
+        if found is None:
+            return 0
+        for part in parts:
+            part.load(found["parts"][part.name])
+        return int(found["step"])
+
+    def clean(self) -> None:
+        """Removes the checkpoints, once what they led to is safe."""
+        shutil.rmtree(self.folder, ignore_errors=True)
