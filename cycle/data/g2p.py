@@ -1,0 +1,124 @@
+"""Mandarin readings: hanzi to toned pinyin by pypinyin's phrase dictionary, split strictly into initials and finals."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+
+from pypinyin import Style, lazy_pinyin
+from pypinyin.constants import PINYIN_DICT
+from pypinyin.style import convert
+
+from cycle.errors import UserError
+
+INITIALS = frozenset(["b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "zh", "ch", "sh", "r", "z", "c", "s"])
+NEUTRAL = "5"
+
+_DIGITS = "零一二三四五六七八九"
+_UNITS = ("", "十", "百", "千")
+_NUMBER = re.compile(r"(\d+)(?:\.(\d+))?(%?)(?=(年?))", re.ASCII)
+_SPOKEN = set("%@#&*§†‡‰")  # punctuation by category, yet read aloud
+
+
+class NoReading(UserError):
+    """A text with a character that has no reading; `char` is the character."""
+
+    def __init__(self, char: str, text: str):
+        self.char = char
+        name = unicodedata.name(char, "no name")
+        super().__init__(
+            f"{char!r} (U+{ord(char):04X}, {name}) in {text[:60]!r} has no reading", None, "spell it out or leave the item out"
+        )
+
+
+def _cardinal(digits: str) -> str:
+    """Up to four digits, as they are counted: 105 is 一百零五."""
+    out, skipped = "", False
+    for power, digit in zip(range(len(digits) - 1, -1, -1), digits, strict=True):
+        if digit == "0":
+            skipped = bool(out)
+            continue
+        out += ("零" if skipped else "") + _DIGITS[int(digit)] + _UNITS[power]
+        skipped = False
+    return out.removeprefix("一") if out.startswith("一十") else out or "零"
+
+
+def _number(match: re.Match[str]) -> str:
+    whole, fraction, percent, year = match.groups()
+    counted = len(whole) <= 4 and (len(whole) == 1 or whole[0] != "0") and not (year and len(whole) == 4)
+    said = _cardinal(whole) if counted else "".join(_DIGITS[int(d)] for d in whole)
+    if fraction:
+        said += "点" + "".join(_DIGITS[int(d)] for d in fraction)
+    return ("百分之" if percent else "") + said
+
+
+def normalize(text: str) -> str:
+    """Hanzi only: NFKC, numbers read out (digit by digit from five digits on, and in years), punctuation and spaces dropped.
+
+    Raises:
+        NoReading: a Latin letter, a symbol that would be spoken, or a character pypinyin does not know.
+    """
+    spoken = _NUMBER.sub(_number, unicodedata.normalize("NFKC", text))
+    out = []
+    for char in spoken:
+        if ord(char) in PINYIN_DICT:
+            out.append(char)
+        elif char == "~" or (unicodedata.category(char)[0] in "PZC" and char not in _SPOKEN):
+            continue
+        else:
+            raise NoReading(char, text)
+    return "".join(out)
+
+
+@cache
+def split(syllable: str) -> tuple[str, ...]:
+    """("zh", "ong1") of "zhōng"; only the final where there is no initial: ("iou3",) of "yǒu"."""
+    initial = convert(syllable, Style.INITIALS, strict=True)
+    final = convert(syllable, Style.FINALS_TONE3, strict=True)
+    if not final[-1:].isdigit():
+        final += NEUTRAL
+    return (initial, final) if initial else (final,)
+
+
+def readings(text: str) -> list[str]:
+    """One toned syllable with diacritics per hanzi; `text` is normalized. Phrases decide between readings."""
+    return lazy_pinyin(text, style=Style.TONE)
+
+
+def numbered(text: str) -> list[str]:
+    """Syllables in everyday pinyin with a tone digit: ["zhong1", "guo2"]; `text` is normalized."""
+    plain = (convert(syllable, Style.TONE3, strict=True) for syllable in readings(text))
+    return [syllable if syllable[-1:].isdigit() else syllable + NEUTRAL for syllable in plain]
+
+
+def tokens(text: str) -> list[str]:
+    """Initials and toned finals of a text: 中国 is zh ong1 g uo2.
+
+    Raises:
+        NoReading: as `normalize`.
+    """
+    return [token for syllable in readings(normalize(text)) for token in split(syllable)]
+
+
+def syllables(spelled: Iterable[str]) -> list[str]:
+    """Joins each initial with the final behind it; what stands alone is a unit of its own, so any output can be scored."""
+    out: list[str] = []
+    initial = ""
+    for token in spelled:
+        if token in INITIALS:
+            out += [initial] if initial else []
+            initial = token
+        elif initial and token[-1:].isdigit():
+            out.append(initial + token)
+            initial = ""
+        else:
+            out += [initial, token] if initial else [token]
+            initial = ""
+    return out + ([initial] if initial else [])
+
+
+def toneless(spelled: Iterable[str]) -> list[str]:
+    """Syllables without their tone digit."""
+    return [unit.rstrip("012345") or unit for unit in syllables(spelled)]
