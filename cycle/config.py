@@ -87,6 +87,7 @@ class Search:
     ctc_weight: float = 0.3  # of joint
     prior_weight: float = 0.0  # token n-gram of the paired and text pools, log-linear
     prior_length: float = 0.0  # reward per token, against the prior's love of short hypotheses
+    tune: bool = False  # choose prior_weight and prior_length on dev
 
 
 @dataclass
@@ -97,13 +98,15 @@ class Prior:
 
 @dataclass
 class Label:
-    search: Search = field(default_factory=lambda: Search(nbest=8, prior_weight=0.3))
+    search: Search = field(default_factory=lambda: Search(nbest=8, tune=True))
     source: str = "asr"  # asr, or oracle: the control with the true transcripts
+    judged: int = 4  # hypotheses an utterance that the synthesiser scores; 0 is none
     batch_frames: int = 20000
 
 
 @dataclass
 class Speak:
+    count: int = 0  # sentences spoken a round, others each round; 0 is the whole pool
     batch_frames: int = 20000
     duration_noise: float = 0.1  # standard deviation of log-duration, per token
     speed_noise: float = 0.1  # the same per utterance
@@ -175,7 +178,7 @@ class Config:
     prior: Prior = field(default_factory=Prior)
     rounds: Rounds = field(default_factory=Rounds)
     decode: Search = field(default_factory=Search)
-    lm: Search = field(default_factory=lambda: Search(prior_weight=0.3))
+    lm: Search = field(default_factory=lambda: Search(tune=True))
     judge: Judge = field(default_factory=Judge)
     score: Score = field(default_factory=Score)
     run: Run = field(default_factory=Run)

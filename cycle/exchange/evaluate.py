@@ -1,0 +1,90 @@
+"""Decoding a set with known texts, and choosing what may be chosen on dev."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from cycle.config import Search
+from cycle.data.batch import Hypothesis
+from cycle.data.text import spelling
+from cycle.eval.errors import count_all, error_rate, total
+from cycle.exchange.pools import open_pool, sweep
+from cycle.experiment import Experiment
+from cycle.models.ngram import NGram
+from cycle.models.pair import load_asr
+from cycle.models.recognizer import Recognizer
+from cycle.train.streams import Stream
+
+PRIOR_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+PRIOR_LENGTHS = (0.0, 0.5, 1.0, 2.0)
+
+
+def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric: Fabric, title: str) -> list[list[Hypothesis]]:
+    """N-best lists of a stream, in its order."""
+    out: list[list[Hypothesis]] = [[] for _ in range(len(stream))]
+    for group, batch in sweep(stream, budget, fabric.device, title):
+        assert batch.speech is not None
+        with fabric.autocast():
+            lists = asr.transcribe(batch.speech, search)
+        for i, hyps in zip(group, lists, strict=True):
+            out[i] = hyps
+    return out
+
+
+def prior_scores(lists: list[list[Hypothesis]], prior: NGram) -> list[list[float]]:
+    """Log-probability of each hypothesis under the text-side prior."""
+    flat = prior.logps(h.text.split() for hyps in lists for h in hyps).tolist()
+    found = iter(flat)
+    return [[next(found) for _ in hyps] for hyps in lists]
+
+
+def combined(hyp: Hypothesis, prior: float, search: Search) -> float:
+    """Log-linear score of a hypothesis: acoustics, prior, and a reward per token."""
+    return hyp.logp + search.prior_weight * prior + search.prior_length * len(hyp.text.split())
+
+
+def best_text(hyps: list[Hypothesis], priors: list[float], search: Search) -> str:
+    """The best of an N-best list; empty when there is none."""
+    scored = [(combined(h, p, search), h.text) for h, p in zip(hyps, priors, strict=True)]
+    return max(scored, key=lambda s: s[0])[1] if scored else ""
+
+
+def tune_prior(lists: list[list[Hypothesis]], priors: list[list[float]], refs: list[str], search: Search) -> Search:
+    """The prior's weight and length reward with the fewest token errors on a set with known texts (dev)."""
+    spoken = [r.split() for r in refs]
+
+    def errors(candidate: Search) -> int:
+        hyps = [best_text(h, p, candidate).split() for h, p in zip(lists, priors, strict=True)]
+        return total(count_all(spoken, hyps)).errors
+
+    grid = [replace(search, prior_weight=w, prior_length=n) for w, n in itertools.product(PRIOR_WEIGHTS, PRIOR_LENGTHS) if w or not n]
+    return min(grid, key=errors)
+
+
+def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric: Fabric) -> Search:
+    """A search with its prior tuned on dev, where the configuration asks for it."""
+    if not search.tune:
+        return search
+    dev = open_pool(exp, "dev")
+    lists = decode(asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev")
+    return tune_prior(lists, prior_scores(lists, prior), dev.texts, search)
+
+
+def unit_error(exp: Experiment, refs: list[str], hyps: list[str]) -> float:
+    """Error rate in the corpus's unit (syllables, words)."""
+    units = next(iter(spelling(exp.config.corpus.language).rates.values()))
+    return error_rate([units(r.split()) for r in refs], [units(h.split()) for h in hyps])
+
+
+def dev_error(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
+    """Error of `folder/asr` on dev, and how many hypotheses are empty."""
+    asr, dev = load_asr(folder, exp.config, fabric.device), open_pool(exp, "dev")
+    lists = decode(asr, dev, exp.config.decode, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
+    hyps = [h[0].text if h else "" for h in lists]
+    tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])
+    return {"asr_dev": unit_error(exp, dev.texts, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}

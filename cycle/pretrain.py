@@ -1,0 +1,93 @@
+"""Stage 3, `pretrain`: aligner, recogniser and synthesiser on the paired pool; leaves `round_00`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+from cycle.config import FrameModel, Optimizer
+from cycle.data.batch import Batch, Loss
+from cycle.exchange.evaluate import dev_error
+from cycle.exchange.pools import align, open_pool
+from cycle.experiment import Experiment
+from cycle.files import write_json
+from cycle.models.checkpoint import save
+from cycle.models.frame_ctc import FrameCTC
+from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voices
+from cycle.models.vocabulary import Vocabulary
+from cycle.objectives.base import Models
+from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.train.device import fabric as make_fabric
+from cycle.train.loop import Task, Trainer
+from cycle.train.streams import Mixture, Stream, seed_of
+
+log = logging.getLogger("cycle")
+
+
+class _Alone:
+    """The loss of a model that trains by itself."""
+
+    trains = frozenset({"model"})
+
+    def __call__(self, batch: Batch, models: FrameCTC, step: int) -> Loss:
+        return models.loss(batch)
+
+
+def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: Stream, phase: str, seed: int, fabric: Fabric) -> FrameCTC:
+    """Trains the aligner or the judge, or opens it where it is finished."""
+    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
+    if not (folder / "model.pth").exists():
+        torch.manual_seed(seed_of(seed, phase) % 2**32)
+        model = FrameCTC(vocabulary, exp.config.features.n_mels, conf).to(fabric.device)
+        task = Task("ctc", _Alone(), Mixture({"all": stream}, {"all": 1.0}, conf.batch_frames, seed))  # type: ignore[arg-type]
+        trainer = Trainer(folder / "state", folder, phase, model, {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}, [task], conf.updates, seed,
+                          exp.config.run, fabric)  # fmt: skip
+        trainer.fit()
+        save(folder, model, {"vocabulary": len(vocabulary), **vars(conf)})
+        trainer.clean()
+    return load_frame_model(folder, conf, exp.config, vocabulary, fabric.device)
+
+
+def main(exp: Experiment) -> None:
+    """Trains what is not trained yet and renames it into `round_00`."""
+    fabric = make_fabric(exp.device)
+    paired = open_pool(exp, "paired")
+    aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
+    spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
+    if lost:
+        log.warning("%d paired utterances are too short for their tokens and train nothing: %s", len(lost), ", ".join(lost[:5]))
+    work = exp.root / "pretrain"
+    for name in ("asr", "tts"):
+        _train_one(exp, work, name, spoken, fabric)
+    error = dev_error(exp, work, fabric)
+    write_json(work / "metrics.json", {"round": 0, "status": "ok", **error})
+    log.info("pretrained: dev error %.1f %%", 100 * error["asr_dev"])
+    shutil.rmtree(work / "state", ignore_errors=True)
+    os.replace(work, exp.round(0))
+
+
+def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: Fabric) -> None:
+    """The recogniser or the synthesiser."""
+    if (work / name / "model.pth").exists():
+        return
+    conf, vocabulary = exp.config, Vocabulary.read(exp.tokens / "tokens.txt")
+    torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
+    model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp.tokens))
+    model = model.to(fabric.device)
+    objective, updates, optimizer = (
+        (AsrSupervised(), conf.pretrain.asr_updates, conf.pretrain.asr)
+        if name == "asr"
+        else (TtsSupervised(), conf.pretrain.tts_updates, conf.pretrain.tts)
+    )
+    mixture = Mixture({"paired": stream}, {"paired": 1.0}, conf.pretrain.batch_frames, seed_of(conf.seed, "pretrain", name))
+    models = Models(asr=model, tts=model)  # type: ignore[arg-type]  # the objective looks at its own only
+    trainer = Trainer(work / "state" / name, exp.path, f"pretrain_{name}", models, {name: (model, optimizer)},
+                      [Task(f"{name}_supervised", objective, mixture)], updates, conf.seed, conf.run, fabric)  # fmt: skip
+    trainer.fit()
+    model.save(work / name)
+    trainer.clean()

@@ -1,0 +1,133 @@
+"""Stage 4, `rounds`: exchange, select, train, watch; once per round, each round a function of the one it starts from."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from cycle.exchange.evaluate import dev_error
+from cycle.exchange.round_data import RoundData, exchange
+from cycle.experiment import Experiment
+from cycle.files import read_json, write_json
+from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.objectives.base import Models, create
+from cycle.train.device import fabric as make_fabric
+from cycle.train.loop import Diverged, Task, Trainer
+from cycle.train.streams import Mixture, seed_of
+
+log = logging.getLogger("cycle")
+
+
+def main(exp: Experiment) -> None:
+    """Runs the rounds that are not there yet; leaves `round_NN` each, `rounds.json`, and `final` pointing at the best on dev."""
+    fabric = make_fabric(exp.device)
+    history = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
+    stopped = None
+    for number in range(len(history), exp.config.rounds.count + 1):
+        start = starting_round(history)
+        history.append(run_round(exp, number, start, scale(history), fabric))
+        status = history[-1]["status"]
+        if status != "ok":
+            log.warning("round %d %s; the best round so far is %d", number, status, best_round(history))
+            if exp.config.rounds.on_collapse == "stop":
+                stopped = f"round {number} {status}"
+                break
+    shutil.rmtree(exp.path / "work", ignore_errors=True)
+    best = best_round(history)
+    point(exp.path / "final", exp.round(best))
+    write_json(exp.path / "rounds.json", {"best": best, "stopped": stopped, "rounds": history})
+    log.info("best round on dev: %d of %d", best, len(history) - 1)
+
+
+def best_round(history: list[dict[str, Any]]) -> int:
+    """The round with the lowest dev error; the later of two equal ones."""
+    healthy = [m for m in history if m["status"] == "ok"]
+    return int(min(healthy, key=lambda m: (m["asr_dev"], -m["round"]))["round"])
+
+
+def starting_round(history: list[dict[str, Any]]) -> int:
+    """Where the next round starts: the last one, or, after a collapse, the best."""
+    return int(history[-1]["round"]) if history[-1]["status"] == "ok" else best_round(history)
+
+
+def scale(history: list[dict[str, Any]]) -> float:
+    """Learning rates are halved for each round that collapsed."""
+    return float(0.5 ** sum(m["status"] != "ok" for m in history))
+
+
+def point(link: Path, target: Path) -> None:
+    """A relative symbolic link that replaces an older one in one step."""
+    aside = link.with_name(f".{link.name}.tmp")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(aside, link)
+
+
+def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fabric) -> dict[str, Any]:
+    """One round from round `start`; returns its metrics, which also lie in its folder."""
+    work = exp.work(number)
+    log.info("round %d of %d, from round %d", number, exp.config.rounds.count, start)
+    if not (work / "asr" / "model.pth").exists() or not (work / "tts" / "model.pth").exists():
+        data = exchange(exp, number, exp.round(start), work, fabric)
+        write_json(work / "monitors.json", data.monitors)
+        failure = train_round(exp, number, exp.round(start), data, rate, work, fabric)
+        write_json(work / "failure.json", failure)
+    metrics: dict[str, Any] = {"round": number, "from": start, **read_json(work / "monitors.json"), **dev_error(exp, work, fabric)}
+    metrics["status"] = read_json(work / "failure.json") or health(exp, metrics)
+    write_json(work / "metrics.json", metrics)
+    for leftover in ("synthetic", "state", "labels"):
+        shutil.rmtree(work / leftover, ignore_errors=True)
+    os.replace(work, exp.round(number))
+    log.info("round %d: %s", number, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))
+    return metrics
+
+
+def health(exp: Experiment, metrics: dict[str, Any]) -> str:
+    """`ok`, or what is wrong with a round."""
+    best = min(read_json(exp.round(n) / "metrics.json")["asr_dev"] for n in exp.rounds_done())
+    limit = best * (1 + exp.config.rounds.collapse_margin)
+    if metrics["empty_share"] > 0.5:
+        return "collapsed: more than half of the dev hypotheses are empty"
+    if metrics["asr_dev"] > limit:
+        return f"collapsed: dev error {metrics['asr_dev']:.3f} above {limit:.3f}"
+    return "ok"
+
+
+def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate: float, work: Path, fabric: Fabric) -> str | None:
+    """Trains both models on the round's streams and saves them; returns why training failed, if it did."""
+    conf = exp.config.rounds
+    asr = load_asr(start, exp.config, fabric.device)
+    tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
+    for part in (conf.asr, conf.tts):
+        part.lr *= rate
+    tasks = make_tasks(exp, number, data)
+    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, tts), {"asr": (asr, conf.asr), "tts": (tts, conf.tts)}, tasks,
+                      conf.updates, seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
+    failure = None
+    try:
+        trainer.fit()
+    except Diverged as error:
+        failure = f"diverged: {error}"
+    for part in (conf.asr, conf.tts):
+        part.lr /= rate
+    asr.save(work / "asr")
+    tts.save(work / "tts")
+    return failure
+
+
+def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
+    """The objectives of the recipe that have a weight and something to train on."""
+    tasks = []
+    for name, conf in exp.config.rounds.objectives.items():
+        mix = {k: v for k, v in conf.mix.items() if v > 0 and k in data.streams and len(data.streams[k])}
+        if conf.weight <= 0 or not mix:
+            continue
+        objective = create(conf.use, conf.args, f"rounds.objectives.{name}")
+        mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name))
+        tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
+    return tasks

@@ -1,0 +1,67 @@
+"""Stage 2, `tokens`: the token list, features and pitch of every recording, their statistics, and the text-side prior."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from cycle.data import features, kaldi
+from cycle.data.features import FeatureStore
+from cycle.errors import UserError
+from cycle.experiment import Experiment
+from cycle.files import write_json, write_tsv
+from cycle.log import progress
+from cycle.models.ngram import NGram
+
+log = logging.getLogger("cycle")
+SPOKEN = ("paired", "speech", "dev", "test")
+
+
+def main(exp: Experiment) -> None:
+    """Writes `tokens/{tokens.txt,stats.json,prior.json}` and `feats/POOL/`."""
+    texts = {pool: kaldi.read_tokens(exp.data(pool)) for pool in ("paired", "text")}
+    tokens = sorted({t for pool in texts.values() for text in pool.values() for t in text.split()})
+    exp.tokens.mkdir(parents=True, exist_ok=True)
+    (exp.tokens / "tokens.txt").write_text("".join(f"{t}\n" for t in ("<blank>", "<unk>", *tokens, "<sos/eos>")), encoding="utf-8")
+    log.info("%d tokens", len(tokens))
+    prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
+    NGram.fit(prior, exp.config.prior.order, tokens).save(exp.tokens / "prior.json")
+    bad = [(pool, utt, reason) for pool in SPOKEN for utt, reason in _extract(exp, pool)]
+    if bad:
+        write_tsv(exp.root / "feats" / "rejected.tsv", ("pool", "utt", "reason"), bad)
+        log.warning("%d recordings could not be used: %s", len(bad), exp.root / "feats" / "rejected.tsv")
+    write_json(exp.tokens / "stats.json", statistics(exp))
+
+
+def _extract(exp: Experiment, pool: str) -> list[tuple[str, str]]:
+    utterances = kaldi.read(exp.data(pool))
+    shards = features.compute(exp.feats(pool), utterances, exp.config.features, exp.config.run.workers)
+    bad = [row for shard in progress(shards, len(utterances) // features.SHARD + 1, f"features of {pool}") for row in shard]
+    if len(bad) == len(utterances):
+        raise UserError(f"no recording of the pool could be used ({bad[0][1]})", exp.data(pool) / "wav.scp")
+    return bad
+
+
+def statistics(exp: Experiment) -> dict[str, object]:
+    """Pitch and energy over the paired pool, feature means for the report, and every speaker that has speech in training."""
+    store = FeatureStore(exp.feats("paired"))
+    feats = np.concatenate([store.feats(i) for i in range(len(store))]).astype(np.float32)
+    f0 = np.concatenate([store.f0(i) for i in range(len(store))]).astype(np.float32)
+    energy = feats.mean(1)
+    speakers = {str(r["spk"]) for r in store.rows} | {str(r["spk"]) for r in FeatureStore(exp.feats("speech")).rows}
+    return {
+        "speakers": sorted(speakers),
+        "f0": [float(f0.mean()), float(max(f0.std(), 1e-3))],
+        "energy": [float(energy.mean()), float(max(energy.std(), 1e-3))],
+        "mel_mean": [round(float(v), 4) for v in feats.mean(0)],
+        "mel_std": [round(float(v), 4) for v in feats.std(0)],
+        "frames_per_token": _pace(exp, store),
+    }
+
+
+def _pace(exp: Experiment, store: FeatureStore) -> list[float]:
+    """The 1st and 99th percentile of frames per token of the paired pool: what a plausible transcript looks like."""
+    texts = kaldi.read_tokens(exp.data("paired"))
+    pace = [float(n) / len(texts[str(r["utt"])].split()) for r, n in zip(store.rows, store.frames, strict=True)]
+    return [float(np.percentile(pace, 1)), float(np.percentile(pace, 99))]
