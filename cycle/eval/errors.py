@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,6 @@ from rapidfuzz.distance import Levenshtein
 
 Op = Literal["=", "S", "I", "D"]
 Step = tuple[Op, str, str]  # what happened, the reference's unit ("" for an insertion), the hypothesis's ("" for a deletion)
-Units = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True)

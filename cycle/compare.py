@@ -1,0 +1,158 @@
+"""One table over experiments: rates, intervals, relative reduction, paired bootstrap p-values."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cycle.errors import UserError
+from cycle.eval import tables
+from cycle.eval.bootstrap import paired_p
+from cycle.files import read_json, write_json
+
+HEADER = ("experiment", "system", "unit", "error %", "95 % interval", "errors/ref", "fewer errors %", "p to baseline", "p to recipe")
+SETS = {"test": "", "dev": "dev"}  # where score puts a set's files, inside a system's folder
+PerUtt = dict[str, tuple[int, int]]  # utt: errors, reference units
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of one experiment.
+
+    Attributes:
+        rate: errors as a share of the reference; ci95: its interval.
+        relative_reduction: 1 - rate / the same experiment's baseline.
+        p_baseline: two-sided paired bootstrap against that baseline; None for itself or where it cannot be told.
+        p_recipe: the same against the system of the recipe.
+    """
+
+    experiment: str
+    system: str
+    unit: str
+    errors: int
+    ref: int
+    rate: float
+    ci95: tuple[float, float]
+    relative_reduction: float | None
+    p_baseline: float | None
+    p_recipe: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        return (
+            self.experiment,
+            self.system,
+            self.unit,
+            tables.percent(self.rate, 2),
+            tables.span(self.ci95),
+            f"{self.errors}/{self.ref}",
+            tables.signed_percent(self.relative_reduction),
+            tables.p_value(self.p_baseline),
+            tables.p_value(self.p_recipe),
+        )
+
+
+def main(
+    paths: list[Path], json_file: Path | None = None, markdown: bool = False, subset: str = "test", resamples: int = 10_000, seed: int = 1
+) -> int:
+    """Prints the table.
+
+    Args:
+        json_file: also gets the rows, as JSON.
+        markdown: print it to be pasted into a README.
+        subset: `test`, or `dev` for choosing between recipes.
+
+    Raises:
+        UserError: a path is no finished experiment.
+    """
+    rows, notes = compare(paths, subset, resamples, seed)
+    draw = tables.markdown if markdown else tables.plain
+    print(draw(HEADER, [row.cells() for row in rows], left=3), end="")
+    for note in notes:
+        print(f"\n{note}" if markdown else note)
+    if json_file:
+        write_json(json_file, {"subset": subset, "resamples": resamples, "rows": [asdict(row) for row in rows], "notes": notes})
+    return 0
+
+
+def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, seed: int = 1) -> tuple[list[Row], list[str]]:
+    """The rows of every experiment, and what a reader must know about those that lack something."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    for path in paths:
+        found, missing = _experiment(path, subset, resamples, seed)
+        rows += found
+        notes += missing
+    return rows, notes
+
+
+def _experiment(path: Path, subset: str, resamples: int, seed: int) -> tuple[list[Row], list[str]]:
+    summary = read_summary(path)
+    notes = [f"{path}: {system} is missing: {reason}" for system, reason in summary.get("missing", {}).items()]
+    entries: dict[str, Any] = {}
+    for system, entry in summary["systems"].items():
+        scored = entry if subset == "test" else entry.get(subset)
+        if scored:
+            entries[system] = scored
+        else:
+            notes.append(f"{path}: {system} has no score on {subset}")
+    per_utt = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
+    baseline = entries.get("baseline", {}).get("rate")
+    rows = []
+    for system, entry in entries.items():
+        ps: list[float | None] = []
+        for other in ("baseline", summary["recipe"]):
+            p, why = _paired(per_utt, system, other, resamples, seed)
+            ps.append(p)
+            notes += [f"{path}: no p-value of {system} against {other}: {why}"] if why else []
+        reduction = 1 - entry["rate"] / baseline if baseline and system != "baseline" else None
+        span = (entry["ci95"][0], entry["ci95"][1])
+        unit = summary.get("unit", summary["metric"])
+        rows.append(Row(str(path), system, unit, entry["errors"], entry["ref"], entry["rate"], span, reduction, *ps))
+    return rows, notes
+
+
+def _paired(per_utt: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
+    """The p-value, or why there is none; neither for a system against itself or against one that was not run."""
+    if system == other or other not in per_utt:
+        return None, None
+    ours, theirs = per_utt[system], per_utt[other]
+    if ours is None or theirs is None:
+        return None, "errors per utterance are missing, run stage 6 again"
+    if {utt: ref for utt, (_, ref) in ours.items()} != {utt: ref for utt, (_, ref) in theirs.items()}:
+        return None, "they were scored on different utterances"
+    utts = sorted(ours)
+    ours_errors, theirs_errors, refs = ([of[utt][i] for utt in utts] for of, i in ((ours, 0), (theirs, 0), (ours, 1)))
+    return paired_p(ours_errors, theirs_errors, refs, resamples, seed), None
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """summary.json of a finished experiment.
+
+    Raises:
+        UserError: there is none, or it is not one of ours.
+    """
+    file = path / "summary.json"
+    remedy = f"finish it first: ./run.sh --exp {path}"
+    if not file.is_file():
+        raise UserError("is no finished experiment (it has no summary.json)", path, remedy)
+    try:
+        summary = read_json(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError("is not JSON", file, "score again: python -m cycle score") from error
+    if not isinstance(summary, dict) or not {"systems", "recipe", "metric"} <= summary.keys():
+        raise UserError(
+            "is no summary of an experiment (systems, recipe and metric are needed)", file, "score again: python -m cycle score"
+        )
+    return summary
+
+
+def read_per_utt(path: Path) -> PerUtt | None:
+    """Errors and reference units of each utterance; None where the file is missing."""
+    if not path.is_file():
+        return None
+    with open(path, encoding="utf-8", newline="") as handle:
+        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["utt"]: (int(row["sub"]) + int(row["ins"]) + int(row["del"]), int(row["ref"])) for row in rows}

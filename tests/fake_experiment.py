@@ -1,0 +1,60 @@
+"""A small decoded experiment, written as stage 5 leaves it, for tests of what comes after."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from cycle.config import Config
+from cycle.experiment import Experiment
+from cycle.files import write_json, write_jsonl
+
+ERROR_RATES = {"baseline": 0.35, "cycle": 0.12, "more_steps": 0.33, "oracle": 0.05}
+SYLLABLES = (("n", "i3", "你"), ("h", "ao3", "好"), ("zh", "ong1", "中"), ("r", "en2", "人"), ("a1", "", "啊"))
+ROUND = {"synthetic_error": 0.2, "kept_share": 0.5, "kept_error": 0.1, "rejected_error": 0.4, "tts_duration_std": 3.0, "vocabulary": 8}
+
+
+def utterances(n: int, error: float, seed: int) -> list[dict[str, Any]]:
+    """Rows of a decoded set; the references are the same for every seed of `error`."""
+    words, noise = random.Random(0), random.Random(seed)
+    rows = []
+    for number in range(n):
+        word = words.choices(SYLLABLES, k=words.randint(1, 4))
+        ref = [token for initial, final, _ in word for token in (initial, final) if token]
+        hyp = [noise.choice(["i3", "ao3", "x"]) if noise.random() < error else token for token in ref]
+        text = "".join(char for *_, char in word)
+        rows.append({"utt": f"u{number:03d}", "spk": f"s{number % 2}", "text": text, "ref": " ".join(ref), "hyp": " ".join(hyp)})
+        rows[-1] |= {"logp": -1.0, "seconds": 0.5}
+    return rows
+
+
+def experiment(path: Path, recipe: str = "cycle") -> Experiment:
+    return Experiment(path=path, config=Config(preset="smoke"), corpus="mini", recipe=recipe)
+
+
+def decoded(path: Path, systems: tuple[str, ...] = ("baseline", "cycle"), n: int = 60, recipe: str = "cycle") -> Experiment:
+    """An experiment after stage 5, with these systems."""
+    exp = experiment(path, recipe)
+    for seed, system in enumerate(systems):
+        error = ERROR_RATES.get(system, ERROR_RATES["cycle"])
+        write_jsonl(exp.decoded(system) / "test.jsonl", utterances(n, error, seed))
+        write_jsonl(exp.decoded(system) / "dev.jsonl", utterances(n // 3, error, seed + 10))
+    write_json(path / "decode" / "systems.json", {"systems": list(systems), "seconds": 12.5})
+    rounds = [{"round": i, "asr_dev": 0.36 / (i + 1), "asr_test": 0.35 / (i + 1), "tts_intelligibility": 0.3 - 0.1 * i} for i in range(3)]
+    write_json(path / "decode" / "rounds.json", rounds)
+    return exp
+
+
+def trained(path: Path, systems: tuple[str, ...] = ("baseline", "cycle"), rounds: int = 3) -> Experiment:
+    """The same with the monitors and losses that training leaves."""
+    exp = decoded(path, systems)
+    for number in range(rounds):
+        values = {"status": "ok", "asr_dev": 0.36 / (number + 1), "tts_pitch_std": 20.0 + number, **(ROUND if number else {})}
+        write_json(exp.round(number) / "metrics.json", values)
+    phases = ["pretrain asr", *(f"round {number}" for number in range(1, rounds))]
+    lines = [
+        {"phase": p, "step": s, "supervised/loss": 5 / s + i, "norm/asr": 1.0} for i, p in enumerate(phases) for s in range(20, 101, 20)
+    ]
+    write_jsonl(path / "metrics.jsonl", lines)
+    return exp
