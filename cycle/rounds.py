@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +104,15 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     conf = exp.config.rounds
     asr = load_asr(start, exp.config, fabric.device)
     tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
-    for part in (conf.asr, conf.tts):
-        part.lr *= rate
+    slower = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate)), "tts": (tts, replace(conf.tts, lr=conf.tts.lr * rate))}
     tasks = make_tasks(exp, number, data)
-    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, tts), {"asr": (asr, conf.asr), "tts": (tts, conf.tts)}, tasks,
-                      conf.updates, seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
+    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, tts), slower, tasks, conf.updates,
+                      seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None
     try:
         trainer.fit()
     except Diverged as error:
         failure = f"diverged: {error}"
-    for part in (conf.asr, conf.tts):
-        part.lr /= rate
     asr.save(work / "asr")
     tts.save(work / "tts")
     return failure

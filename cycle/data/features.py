@@ -188,3 +188,14 @@ def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, worke
     jobs = [(folder, n, utterances[i : i + size], conf) for n, i in enumerate(range(0, len(utterances), size))]
     with ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn")) as pool:
         yield from pool.map(_extract_shard, jobs)
+
+
+class JoinedStore(FeatureStore):
+    """Two stores read as one, the second's rows behind the first's."""
+
+    def __init__(self, a: FeatureStore, b: FeatureStore):
+        shards = len(a._feats)
+        self.rows = a.rows + b.rows
+        self._place = a._place + [(shards + n, start, stop) for n, start, stop in b._place]
+        self._feats, self._f0 = a._feats + b._feats, a._f0 + b._f0
+        self.position = {str(row["utt"]): i for i, row in enumerate(self.rows)}

@@ -1,0 +1,127 @@
+"""`python -m cycle <verb>`: options in, exit code out. Torch and ESPnet are imported by the stages that need them, not here."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from cycle.errors import UserError
+
+VERBS = {"prepare": 1, "tokens": 2, "pretrain": 3, "rounds": 4, "decode": 5, "score": 6}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, None, f"see {self.prog} --help")
+
+
+def stage_number(text: str) -> int:
+    if text not in tuple("1234567"):
+        raise argparse.ArgumentTypeError("stages are 1 to 7")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options of run.sh."""
+    add = parser.add_argument
+    add("--corpus", default="mini", metavar="NAME", help="egs/NAME (default: mini, made on the spot)")
+    add("--data", metavar="DIR", help="the corpus as its upstream ships it; without it a recipe that may download does so")
+    add("--exp", metavar="DIR", help="experiment folder (default: exp/NAME)")
+    add("--recipe", default="cycle", metavar="NAME", help="conf/recipes/NAME.yaml (default: cycle)")
+    add("--controls", default="none", metavar="a,b|all", help="also train: more_steps, pseudo_only, tts_only, lm, oracle")
+    add("--jobs", type=positive, default=1, metavar="N", help="controls side by side")
+    add("--stage", type=stage_number, default=1, metavar="N", help="first stage, 1 to 7")
+    add("--stop-stage", type=stage_number, default=7, metavar="N", help="last stage")
+    add("--rounds", type=positive, metavar="N", help="rounds of the cycle")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--redo", action="store_true", help="forget the stages from --stage on and run them again")
+    add("--control", help=argparse.SUPPRESS)
+
+
+def parser() -> Parser:
+    top = Parser(prog="cycle", description=__doc__)
+    verbs = top.add_subparsers(dest="verb", required=True, parser_class=Parser, metavar="VERB")
+    add_run_options(verbs.add_parser("run", help="all stages", epilog="-- key=value ... changes settings of conf/base.yaml; preset=smoke|cpu|gpu"))
+    for verb, number in VERBS.items():
+        add_run_options(verbs.add_parser(verb, help=f"stage {number} alone"))
+    report = verbs.add_parser("report", help="stage 7 alone: pages and figures")
+    report.add_argument("path", nargs="?", type=Path, metavar="EXP")
+    add_run_options(report)
+    check = verbs.add_parser("check", help="validate a data directory or corpus folder")
+    check.add_argument("path", type=Path)
+    transcribe = verbs.add_parser("transcribe", help="recordings to text")
+    transcribe.add_argument("path", type=Path, metavar="EXP")
+    transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint"), help="default: that of the experiment")
+    transcribe.add_argument("--beam", type=positive, metavar="N")
+    transcribe.add_argument("--ctc-weight", type=float, metavar="W", help="of joint search, which is stock ESPnet's")
+    synthesize = verbs.add_parser("synthesize", help="text to a WAV file")
+    synthesize.add_argument("path", type=Path, metavar="EXP")
+    synthesize.add_argument("text")
+    synthesize.add_argument("--spk", metavar="ID")
+    synthesize.add_argument("--out", type=Path, required=True, metavar="FILE.wav")
+    synthesize.add_argument("--feats", type=Path, metavar="FILE.npy", help="also keep the log-mel")
+    for verb in (transcribe, synthesize):
+        verb.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
+        verb.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    compare = verbs.add_parser("compare", help="one table over experiments")
+    compare.add_argument("paths", nargs="+", type=Path, metavar="EXP")
+    compare.add_argument("--json", type=Path, metavar="FILE")
+    compare.add_argument("--markdown", action="store_true")
+    return top
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Runs a verb."""
+    words, overrides = list(argv), []
+    if "--" in words:
+        cut = words.index("--")
+        words, overrides = words[:cut], words[cut + 1 :]
+    options = parser().parse_args(words)
+    options.overrides = overrides
+    if overrides and not hasattr(options, "corpus"):
+        raise UserError(f"{options.verb} takes no settings behind --")
+    if options.verb == "report" and options.path:
+        return importlib.import_module("cycle.use").report(options.path)  # type: ignore[no-any-return]
+    if options.verb in VERBS or options.verb == "report":
+        options.stage = options.stop_stage = VERBS.get(options.verb, 7)
+    if options.verb in ("run", "report", *VERBS):
+        return importlib.import_module("cycle.run").main(options)  # type: ignore[no-any-return]
+    if options.verb == "check":
+        return importlib.import_module("cycle.check").main(options.path)  # type: ignore[no-any-return]
+    if options.verb == "compare":
+        return importlib.import_module("cycle.compare").main(options.paths, json_file=options.json, markdown=options.markdown)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module("cycle.use"), options.verb)(options)  # type: ignore[no-any-return]
+
+
+def main() -> int:
+    """Exit codes: 0 done, 2 the user's mistake, 130 interrupted; a fault of ours ends in its traceback."""
+    try:
+        return dispatch(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; free some space or choose another --exp", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Stage 5, `decode`: every system transcribes the evaluation sets, every round's synthesiser speaks them to a judge outside the loop."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from cycle.config import Search
+from cycle.data import kaldi
+from cycle.eval.errors import error_rate
+from cycle.eval.oracle import true_texts
+from cycle.exchange.evaluate import best_text, decode, prior_scores, tuned, unit_error
+from cycle.exchange.pools import known_speakers, open_pool, sweep, with_texts
+from cycle.exchange.speak import draw_speakers
+from cycle.experiment import Experiment
+from cycle.files import read_json, write_json, write_jsonl
+from cycle.models.frame_ctc import FrameCTC
+from cycle.models.ngram import NGram
+from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.pretrain import train_frame_model
+from cycle.train.device import fabric as make_fabric
+from cycle.train.streams import Stream
+
+log = logging.getLogger("cycle")
+SETS = ("dev", "test")
+
+
+def main(exp: Experiment) -> None:
+    """Writes `decode/SYSTEM/{dev,test}.jsonl` for the experiment's system (and the baseline), and how its rounds fared."""
+    fabric = make_fabric(exp.device)
+    rounds = read_json(exp.path / "rounds.json")
+    if exp.control is None:
+        decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
+    sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
+    judge = open_judge(exp, fabric)
+    history = []
+    for metrics in rounds["rounds"]:
+        folder = exp.round(metrics["round"])
+        history.append({**metrics, "asr_test": _test_error(exp, folder, fabric, sets if metrics["round"] == rounds["best"] else None),
+                        **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
+    write_json(exp.decoded(exp.system) / "rounds.json", history)
+
+
+def decode_lm(exp: Experiment) -> None:
+    """The control `lm`: the baseline decoded with the text-side prior, its weight chosen on dev."""
+    fabric = make_fabric(exp.device)
+    decode_system(exp, "lm", exp.round(0), exp.config.lm, fabric)
+
+
+def decode_system(exp: Experiment, system: str, folder: Path, search: Search, fabric: Fabric) -> dict[str, list[str]]:
+    """Transcribes dev and test; returns the hypotheses by set."""
+    asr = load_asr(folder, exp.config, fabric.device)
+    prior = NGram.load(exp.tokens / "prior.json")
+    chosen = tuned(exp, asr, search, prior, fabric)
+    if search.tune:
+        log.info("%s: prior weight %.1f, length %.1f, chosen on dev", system, chosen.prior_weight, chosen.prior_length)
+    hyps = {}
+    for name in SETS:
+        hyps[name] = _decode_set(exp, system, name, asr, chosen, prior, fabric)
+    return hyps
+
+
+def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Search, prior: NGram, fabric: Fabric) -> list[str]:
+    from dataclasses import replace
+
+    stream = open_pool(exp, name)
+    nbest = search.beam if search.prior_weight else search.nbest
+    lists = decode(asr, stream, replace(search, nbest=nbest), exp.config.rounds.label.batch_frames, fabric, f"{system}: decoding {name}")
+    priors = prior_scores(lists, prior) if search.prior_weight else [[0.0] * len(h) for h in lists]
+    hyps = [best_text(h, p, search) for h, p in zip(lists, priors, strict=True)]
+    utts = {u.utt_id: u for u in kaldi.read(exp.data(name))}
+    write_jsonl(exp.decoded(system) / f"{name}.jsonl", (
+        {"utt": utt, "spk": spk, "text": utts[utt].text, "ref": ref, "hyp": hyp, "logp": h[0].logp if h else None,
+         "seconds": utts[utt].seconds}
+        for utt, spk, ref, hyp, h in zip(stream.utt_ids, stream.spks, stream.texts, hyps, lists, strict=True)
+    ))  # fmt: skip
+    return hyps
+
+
+def _test_error(exp: Experiment, folder: Path, fabric: Fabric, sets: dict[str, list[str]] | None) -> float:
+    """A round's error on test, only ever reported."""
+    test = open_pool(exp, "test")
+    if sets is None:
+        asr = load_asr(folder, exp.config, fabric.device)
+        lists = decode(asr, test, exp.config.decode, exp.config.rounds.label.batch_frames, fabric, f"{folder.name}: decoding test")
+        return unit_error(exp, test.texts, [h[0].text if h else "" for h in lists])
+    return unit_error(exp, test.texts, sets["test"])
+
+
+def open_judge(exp: Experiment, fabric: Fabric) -> FrameCTC:
+    """A recogniser outside the loop: another architecture and seed, trained on true labels, in no budget."""
+    conf = exp.config.judge
+    paired, speech = open_pool(exp, "paired"), open_pool(exp, "speech")
+    everything = _joined(paired, with_texts(speech, "speech", true_texts(exp)))
+    return train_frame_model(exp, exp.judge, conf.model, everything, "judge", exp.config.seed + conf.seed_offset, fabric)
+
+
+def _joined(a: Stream, b: Stream) -> Stream:
+    """Two recorded streams as one; features are read through one store each."""
+    from cycle.data.features import JoinedStore
+
+    assert a.store is not None and b.store is not None
+    store = JoinedStore(a.store, b.store)
+    return Stream("all", a.utt_ids + b.utt_ids, a.spks + b.spks, a.texts + b.texts, store, a.rows + [r + len(a.store) for r in b.rows])
+
+
+def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabric) -> dict[str, float]:
+    """How badly the judge hears a round's synthesiser say the test sentences, and its distance to the real recordings' mean."""
+    test = open_pool(exp, "test")
+    tts = load_tts(folder, exp.config, read_voices(exp.tokens), fabric.device)
+    speakers = list(known_speakers(open_pool(exp, "paired")))
+    texts = Stream("text", test.utt_ids, draw_speakers(test, speakers, exp.config.seed), test.texts)
+    heard = [""] * len(texts)
+    for group, batch in sweep(texts, exp.config.rounds.label.batch_frames, fabric.device, f"{folder.name}: the judge listens"):
+        for i, hyps in zip(group, judge.transcribe(tts.synthesize(batch.texts, batch.spks).speech), strict=True):
+            heard[i] = hyps[0].text
+    return {"tts_intelligibility": unit_error(exp, texts.texts, heard),
+            "tts_intelligibility_tokens": error_rate([t.split() for t in texts.texts], [h.split() for h in heard])}  # fmt: skip
+
+

@@ -1,0 +1,171 @@
+"""All stages in one process: what `run.sh` calls."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from cycle import stage
+from cycle.config import ROOT, Config, as_dict, available, load
+from cycle.errors import UserError
+from cycle.experiment import Experiment
+from cycle.files import read_json, write_json, write_text
+from cycle.log import setup
+
+log = logging.getLogger("cycle")
+
+
+def open_experiment(options: argparse.Namespace, control: str | None = None) -> Experiment:
+    """The experiment that command line options name.
+
+    Raises:
+        UserError: anything wrong with them.
+    """
+    device = resolve_device(options)
+    overrides = list(options.overrides)
+    if options.rounds is not None:
+        overrides.append(f"rounds.count={options.rounds}")
+    config = load(options.corpus, options.recipe, overrides, device)
+    path = Path(options.exp).resolve() if options.exp else ROOT / "exp" / options.corpus
+    if path.exists() and not path.is_dir():
+        raise UserError("is no folder", path, "name another with --exp")
+    data = Path(options.data).resolve() if options.data else None
+    exp = Experiment(path, config, options.corpus, options.recipe, data, device)
+    return control_of(exp, control, load(options.corpus, options.recipe, overrides, device, control)) if control else exp
+
+
+def control_of(main: Experiment, control: str, config: Config) -> Experiment:
+    """A control system inside an experiment."""
+    return replace(main, path=main.path / "controls" / control, config=config, control=control, main=main)
+
+
+def resolve_device(options: argparse.Namespace) -> str:
+    """cpu or cuda. A finished run is looked through without torch: `auto` asks the driver's files before it asks torch."""
+    if options.device == "auto" and not Path("/proc/driver/nvidia").exists() and not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return "cpu"
+    if options.device == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if options.device == "cuda":
+        raise UserError("no GPU was found", "--device cuda", "use --device cpu, or mend the driver")
+    return "cpu"
+
+
+def wanted_controls(text: str) -> list[str]:
+    """Names of `--controls a,b|all`."""
+    known = ["more_steps", "pseudo_only", "tts_only", "lm", "oracle"]
+    known += [c for c in available("conf/controls") if c not in known]
+    if text in ("", "none"):
+        return []
+    names = known if text == "all" else [n for n in text.split(",") if n]
+    for name in names:
+        if name not in known:
+            raise UserError(f"no control {name!r}", "--controls", f"choose among: all, {', '.join(known)}")
+    return names
+
+
+def redo(exp: Experiment, first: int) -> None:
+    """Forgets the stages from `first` on, those of controls too."""
+    for s in reversed(stage.STAGES):
+        if s.number >= first:
+            stage.clear(s, exp)
+    if first <= 4:
+        import shutil
+
+        shutil.rmtree(exp.path / "controls", ignore_errors=True)
+        shutil.rmtree(exp.root / "decode", ignore_errors=True)
+        (exp.path / "final").unlink(missing_ok=True)
+        if first <= 3:
+            shutil.rmtree(exp.path / "tensorboard", ignore_errors=True)
+            (exp.path / "metrics.jsonl").unlink(missing_ok=True)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
+    exp = open_experiment(options)
+    controls = wanted_controls(options.controls)
+    if options.redo:
+        redo(exp, options.stage)
+    exp.path.mkdir(parents=True, exist_ok=True)
+    setup(exp.path / "run.log")
+    if options.control:  # a worker of --jobs
+        return run_control(exp, options.control, options)
+    record(exp, options)
+    for s in stage.STAGES:
+        if options.stage <= s.number <= options.stop_stage:
+            if s.number == 6:
+                run_controls(exp, controls, options)
+                list_systems(exp)
+            stage.run(s, exp)
+    if options.stop_stage in (4, 5):
+        run_controls(exp, controls, options)
+    return 0
+
+
+def record(exp: Experiment, options: argparse.Namespace) -> None:
+    """The completed configuration beside the models."""
+    import yaml
+
+    write_text(exp.path / "config.yaml", yaml.safe_dump(as_dict(exp.config), allow_unicode=True, sort_keys=False))
+    write_json(exp.path / "experiment.json", {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:]})
+
+
+def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace) -> None:
+    """Trains and decodes control systems, one after another or several side by side in processes of their own."""
+    if options.jobs <= 1 or len(names) <= 1:
+        for name in names:
+            run_control(exp, name, options)
+        return
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+
+    def work(name: str) -> tuple[str, int]:
+        words = [sys.executable, "-m", "cycle", "run", *sys.argv[2:]]
+        cut = words.index("--") if "--" in words else len(words)
+        words[cut:cut] = ["--control", name, "--stage", "4", "--controls", "none", "--jobs", "1"]
+        words = [w for w in words if w != "--redo"]
+        env = {**os.environ, "CYCLE_THREADS": threads, "OMP_NUM_THREADS": threads}
+        return name, subprocess.run(words, env=env, check=False).returncode  # noqa: S603  # our own command line again
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        failed = [name for name, code in pool.map(work, names) if code]
+    if failed:
+        raise UserError(f"control {failed[0]!r} failed", exp.path / "run.log", "read its lines there; the same command goes on")
+
+
+def run_control(exp: Experiment, name: str, options: argparse.Namespace) -> int:
+    """Stages 4 and 5 of one control; `lm` is the baseline decoded otherwise and has no rounds."""
+    if name == "lm":
+        path = exp.decoded("lm")
+        seen = {"lm": as_dict(exp.config)["lm"], "baseline": (exp.round(0) / "asr" / "model.pth").stat().st_mtime_ns}
+        stamp = path / "stamp.json"
+        if not (stamp.exists() and read_json(stamp) == seen):
+            from cycle.decode import decode_lm
+
+            log.info("control lm: the baseline with the text-side prior")
+            decode_lm(exp)
+            write_json(stamp, seen)
+        return 0
+    control = open_experiment(options, name)
+    for s in stage.STAGES[3:5]:
+        stage.run(s, control)
+    return 0
+
+
+def list_systems(exp: Experiment) -> None:
+    """What `score` reads beside the hypotheses: which systems there are, how the rounds went, seconds spent."""
+    folder = exp.root / "decode"
+    if not exp.decoded(exp.recipe).exists():
+        raise UserError("nothing was decoded", folder, "run stage 5 first")
+    systems = [n for n in ("baseline", exp.recipe) if (folder / n / "test.jsonl").exists()]
+    systems += sorted(p.parent.name for p in folder.glob("*/test.jsonl") if p.parent.name not in systems)
+    write_json(folder / "systems.json", {"systems": systems, "seconds": stage.seconds_spent(exp)})
+    write_json(folder / "rounds.json", read_json(exp.decoded(exp.recipe) / "rounds.json"))

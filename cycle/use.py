@@ -1,0 +1,118 @@
+"""Using a finished experiment: `transcribe`, `synthesize`, and a report of any experiment folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+
+from cycle.config import Config
+from cycle.errors import UserError
+from cycle.experiment import Experiment
+from cycle.files import atomic_write, read_json
+
+log = logging.getLogger("cycle")
+
+
+def open_finished(path: Path, device: str = "cpu") -> Experiment:
+    """An experiment from its folder alone.
+
+    Raises:
+        UserError: no experiment lies there.
+    """
+    if not (path / "experiment.json").is_file():
+        raise UserError("is no experiment", path, "name a folder that ./run.sh has made, such as exp/mini")
+    about = read_json(path / "experiment.json")
+    merged = OmegaConf.merge(OmegaConf.structured(Config), yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
+    config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    return Experiment(path.resolve(), config, about["corpus"], about["recipe"], None, device)
+
+
+def _round(exp: Experiment, number: int | None) -> Path:
+    """The round that was asked for, else the best on dev."""
+    done = exp.rounds_done()
+    if not done:
+        raise UserError("holds no trained models yet", exp.path, "run stages 1 to 4 first")
+    if number is None:
+        rounds = exp.path / "rounds.json"
+        number = int(read_json(rounds)["best"]) if rounds.exists() else done[-1]
+    if number not in done:
+        raise UserError(f"has no round {number}", exp.path, f"rounds: {', '.join(map(str, done))}")
+    log.info("round %d", number)
+    return exp.round(number)
+
+
+def transcribe(options: argparse.Namespace) -> int:
+    """Prints `FILE<TAB>tokens` for each recording."""
+    from cycle.data.batch import speech_of
+    from cycle.data.features import recording_mel
+
+    exp = open_finished(options.path)
+    folder = _round(exp, options.round)
+    for file in options.files:
+        if not file.is_file():
+            raise UserError("no such recording", file)
+    feats = [recording_mel(file, exp.config.features) for file in options.files]
+
+    from cycle.models.pair import load_asr
+    from cycle.train.device import fabric, pick_device
+
+    device = fabric(pick_device(options.device)).device
+    changes = {"method": options.search, "beam": options.beam, "ctc_weight": options.ctc_weight}
+    search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
+    asr = load_asr(folder, exp.config, device)
+    for file, feat in zip(options.files, feats, strict=True):
+        hyps = asr.transcribe(speech_of([feat]).to(device), search)[0]
+        print(f"{file}\t{hyps[0].text if hyps else ''}")
+    return 0
+
+
+def synthesize(options: argparse.Namespace) -> int:
+    """Speaks a text in the corpus's own writing, or in tokens, into a WAV file."""
+    from cycle.data.text import spelling
+
+    exp = open_finished(options.path)
+    folder = _round(exp, options.round)
+    known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
+    words = options.text.split()
+    tokens = words if words and set(words) <= known else spelling(exp.config.corpus.language).spell(options.text)
+    strangers = [t for t in tokens if t not in known]
+    if not tokens or strangers:
+        raise UserError(f"cannot say {options.text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt")
+    if not options.out.parent.is_dir():
+        raise UserError("no such folder", options.out.parent)
+
+    from cycle.models.pair import load_tts, read_voices
+    from cycle.models.vocoder import griffin_lim
+    from cycle.train.device import fabric, pick_device
+
+    voices = read_voices(exp.tokens)
+    spk = options.spk or voices.speakers[0]
+    if spk not in voices.speakers:
+        raise UserError(f"no speaker {spk!r}", "--spk", f"choose one of: {', '.join(voices.speakers[:20])}")
+    tts = load_tts(folder, exp.config, voices, fabric(pick_device(options.device)).device)
+    feats = tts.synthesize([" ".join(tokens)], [spk]).speech.feats[0].cpu().numpy()
+    if options.feats:
+        import numpy as np
+
+        with atomic_write(options.feats, "wb") as handle:
+            np.save(handle, feats)
+    import soundfile
+
+    with atomic_write(options.out, "wb") as handle:
+        soundfile.write(handle, griffin_lim(feats, exp.config.features), exp.config.features.fs, format="WAV", subtype="PCM_16")
+    return 0
+
+
+def report(path: Path) -> int:
+    """Makes the report of an experiment folder anew."""
+    from cycle.log import setup
+    from cycle.report import main
+
+    setup(None)
+    main(open_finished(path))
+    return 0
