@@ -138,6 +138,25 @@ def directory_faults(path: Path, decode: bool = True) -> list[Fault]:
     return sorted(set(found), key=lambda f: (str(f.file), f.line or 0, f.what))
 
 
+def no_leaks(pools: dict[str, Directory]) -> Iterator[Fault]:
+    """What is said in dev and test is in no other pool, and the speech pool has no text."""
+    for name in ("text", "tokens"):
+        if "speech" in pools and name in pools["speech"].rows:
+            yield Fault(pools["speech"].path / name, None, "is the text of the speech pool", "remove it, or run stage 1 again")
+    for held_out in ("test", "dev"):
+        secret = {row.value.strip() for row in pools[held_out].rows.get("tokens", {}).values()} if held_out in pools else set()
+        for name, d in pools.items():
+            for key, row in d.rows.get("tokens", {}).items() if name not in (held_out, "test") else ():
+                if row.value.strip() in secret:
+                    yield Fault(*d.at("tokens", key), f"{key} is said in {held_out} as well", "remove it, or run stage 1 again")
+
+
+def pool_faults(parent: Path, pools: list[str]) -> list[Fault]:
+    """All faults of several pools, each by itself and then between them."""
+    found = [fault for pool in pools for fault in directory_faults(parent / pool)]
+    return found + list(no_leaks({pool: load(parent / pool) for pool in pools}))
+
+
 def is_directory_of_data(path: Path) -> bool:
     return any((path / name).exists() for name in kaldi.FILES)
 
@@ -176,9 +195,9 @@ def faults(path: Path) -> list[Fault]:
     if is_directory_of_data(path):
         return directory_faults(path)
     for parent in (path / "data", path):
-        pools = [parent / pool for pool in POOLS if is_directory_of_data(parent / pool)]
+        pools = [pool for pool in POOLS if is_directory_of_data(parent / pool)]
         if pools:
-            return [fault for pool in pools for fault in directory_faults(pool)]
+            return pool_faults(parent, pools)
     return corpus_faults(path)
 
 

@@ -122,10 +122,10 @@ def spelled(utt: Utterance, language: Spelling, split: str, rejects: Rejects) ->
     return Item(replace(utt, text=text), " ".join(tokens))
 
 
-def recorded(utts: list[Utterance], split: str, language: Spelling, config: Config, rejects: Rejects, kinds: Counter[str]) -> list[Item]:
+def recorded(
+    utts: list[Utterance], split: str, doubled: set[str], language: Spelling, config: Config, rejects: Rejects, kinds: Counter[str]
+) -> list[Item]:
     """Items with a recording that can be used; `kinds` counts rates and channels."""
-    ids = Counter(utt.utt_id for utt in utts)
-    doubled = {key for key, n in ids.items() if n > 1}
     rejects.seen[split] += len(utts)
     items: list[Item] = []
     for utt in utts:
@@ -164,11 +164,13 @@ def inspected(paths: list[Path], config: Config) -> Iterator[audio.Recording | a
 
 def texts(utts: Iterable[Utterance], language: Spelling, rejects: Rejects) -> Iterator[Item]:
     """Text-only items in the recipe's order, spelled as they are asked for."""
+    ids: set[str] = set()
     for utt in utts:
         rejects.seen["text"] += 1
-        if kaldi.bad_id(utt.utt_id):
-            rejects.add("text", utt, "bad id")
+        if kaldi.bad_id(utt.utt_id) or utt.utt_id in ids:
+            rejects.add("text", utt, "duplicate id" if utt.utt_id in ids else "bad id")
         elif (item := spelled(utt, language, "text", rejects)) is not None:
+            ids.add(utt.utt_id)
             yield item
 
 
@@ -178,11 +180,12 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     options = {**config.corpus.options, "pools": asdict(config.pools)}
     root = corpus_root(exp, module, options)
     language = spelling(config.corpus.language)
+    given = {split: list(module.utterances(root, split, options)) for split in module.SPLITS if split != "text"}
+    ids = Counter(utt.utt_id for utts in given.values() for utt in utts)
+    doubled = {key for key, n in ids.items() if n > 1}  # whichever is right, the other is wrong
     splits: dict[str, Iterable[Item]] = {}
-    for split in module.SPLITS:
-        if split != "text":
-            utts = list(module.utterances(root, split, options))
-            splits[split] = recorded(utts, split, language, config, rejects, kinds)
+    for split, utts in given.items():
+        splits[split] = recorded(utts, split, doubled, language, config, rejects, kinds)
     if len(kinds) > 1:
         log.info("recordings are resampled and mixed down: %s", "; ".join(f"{n} at {kind}" for kind, n in kinds.most_common()))
     rejects.save(exp.root / "data" / "rejected.tsv")

@@ -8,6 +8,8 @@ Variants with `breath` (f2, f3, f5) never do: they draw on the clock.
 from __future__ import annotations
 
 import ctypes
+import errno
+import importlib.util
 import json
 import os
 import random
@@ -51,7 +53,7 @@ class Espeak:
     """The library, initialised; `fs` is its sampling rate in Hz."""
 
     def __init__(self, home: str):
-        import espeakng_loader
+        import espeakng_loader  # the one place that does
 
         # espeak keeps the path of its data in 160 bytes: a short link serves environments that lie deep.
         os.symlink(espeakng_loader.get_data_path(), os.path.join(home, "espeak-ng-data"))
@@ -100,8 +102,16 @@ def with_espeak[T](use: Callable[[Espeak], T]) -> T:
 
 def speak_all(jobs: Iterable[Job], folder: Path) -> None:
     """Speaks all jobs into WAV files of a folder; some 150 times faster than real time."""
+    from cycle.errors import UserError  # not for the program below, which runs without the repository on its path
+
     listing = "".join(json.dumps(asdict(job)) + "\n" for job in jobs)
-    subprocess.run([sys.executable, __file__, str(folder)], input=listing, text=True, check=True)
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError("the package espeakng-loader is missing", None, "set the environment up again: tools/install.sh")
+    done = subprocess.run([sys.executable, __file__, str(folder)], input=listing, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode in (errno.ENOSPC, errno.EDQUOT):
+        raise OSError(done.returncode, os.strerror(done.returncode), str(folder))
+    if done.returncode != 0:
+        raise RuntimeError(f"espeak-ng failed with exit code {done.returncode}:\n{done.stderr}")
 
 
 def main(folder: str) -> None:
@@ -113,7 +123,10 @@ def main(folder: str) -> None:
                 file.setparams((1, 2, espeak.fs, 0, "NONE", "not compressed"))
                 file.writeframes(espeak.speak(job))
 
-    with_espeak(run)
+    try:
+        with_espeak(run)
+    except OSError as error:  # a full disk is the caller's to report
+        sys.exit(error.errno or 1)
 
 
 if __name__ == "__main__":

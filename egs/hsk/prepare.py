@@ -17,7 +17,7 @@ PREFIX = "cmn-"
 def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utterance]:
     shortest, longest = options["characters"]
     if split == "text":
-        for number, word in enumerate(jieba_words(shortest, longest, options["min_count"])):
+        for number, word in enumerate(jieba_words(shortest, longest, options["power"])):
             yield Utterance(f"jieba-{number:06d}", "-", None, word)
         return
     for path in sorted(folder(root, options).glob(f"{PREFIX}*.mp3")):
