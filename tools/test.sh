@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Lint, types, tests: tools/test.sh [--all] [arguments of pytest]. --all runs every recipe too.
+# All of them run even if one fails; the exit code is 0 only if all passed.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+select=()
+if [[ ${1:-} == --all ]]; then
+  shift
+  export CYCLE_TEST_ALL=1
+  select=(-m '') # pyproject.toml leaves the tests marked `all` out
+fi
+
+python=$(tools/install.sh)
+export PYTHONSAFEPATH=1 PYTHONPATH=$PWD
+# The models of the tests are so small that handing work to threads costs more than the work.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+status=0
+"$python" -m ruff check . || status=1
+"$python" -m ruff format --check --quiet --diff . || status=1
+"$python" -m mypy || status=1
+((status == 0)) || echo "error: lint, format or types: see above; the tests run all the same" >&2
+"$python" -m pytest "${select[@]}" "$@" || status=$?
+exit "$status"
