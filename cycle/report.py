@@ -11,13 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cycle import compare
 from cycle.config import as_dict, flatten
 from cycle.data.text import Spelling, spelling
-from cycle.eval import figures, story, tables
+from cycle.eval import figures, plots, story, tables
 from cycle.eval.errors import align
 from cycle.eval.story import Story
 from cycle.experiment import Experiment
-from cycle.files import write_text
+from cycle.files import atomic_dir, write_text
 from cycle.log import log
 
+HEAD = ("corpus", "seed", "preset", "device", "seconds", "relative_reduction")  # of summary.json, null where an older one lacks them
 Table = dict[str, list[Any]]  # header, rows
 
 
@@ -30,8 +31,9 @@ def main(exp: Experiment) -> None:
     told = story.read(exp, compare.read_summary(exp.root))
     results = result_table(exp, told)
     log.info("results:\n%s", tables.plain(results["header"], results["rows"]).rstrip())
-    made = figures.write_all(told, exp.report / "figures")
-    write_text(exp.report / "report.html", page(told, results, made, spelling(exp.config.corpus.language)))
+    with atomic_dir(exp.report) as folder:
+        made = figures.write_all(plots.FIGURES, told, folder / "figures")
+        write_text(folder / "report.html", page(told, results, made, folder / "figures", spelling(exp.config.corpus.language)))
     for line in told.missing:
         log.warning("the report lacks something: %s", line)
     log.info("report: %s", exp.report / "report.html")
@@ -44,9 +46,8 @@ def result_table(exp: Experiment, told: Story) -> Table:
     return {"header": list(compare.HEADER[1:]), "rows": [list(row.cells()[1:]) for row in rows]}
 
 
-def page(told: Story, results: Table, made: list[figures.Figure], language: Spelling) -> str:
-    """The whole page; every text in it is escaped, since names and transcripts come from outside."""
-    folder = told.exp.report / "figures"
+def page(told: Story, results: Table, made: list[figures.Figure], drawn: Path, language: Spelling) -> str:
+    """The whole page with the figures that lie in `drawn`; every text is escaped, since names and transcripts come from outside."""
     environment = Environment(
         loader=FileSystemLoader(Path(figures.__file__).parent),
         autoescape=True,
@@ -55,7 +56,7 @@ def page(told: Story, results: Table, made: list[figures.Figure], language: Spel
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
-        summary=told.summary,
+        summary={**dict.fromkeys(HEAD), **told.summary},
         results=results,
         rates=rate_table(told),
         missing=told.missing,
@@ -64,7 +65,7 @@ def page(told: Story, results: Table, made: list[figures.Figure], language: Spel
                 "name": f.name,
                 "title": f.title,
                 "caption": f.caption,
-                "png": base64.b64encode((folder / f"{f.name}.png").read_bytes()).decode(),
+                "png": base64.b64encode((drawn / f"{f.name}.png").read_bytes()).decode(),
             }
             for f in made
         ],

@@ -104,7 +104,7 @@ def test_utterances_without_reference() -> None:
     assert 0 < paired_p([1, 0], [0, 0], [0, 5]) <= 1
 
 
-@pytest.mark.parametrize("errors,refs", [([], []), ([1, 2], [0, 0]), ([1, 2], [3])])
+@pytest.mark.parametrize(("errors", "refs"), [([], []), ([1, 2], [0, 0]), ([1, 2], [3])])
 def test_nothing_to_draw_from_is_refused(errors: list[int], refs: list[int]) -> None:
     with pytest.raises(ValueError):
         interval(errors, refs)
