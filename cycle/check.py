@@ -40,7 +40,7 @@ def load(path: Path, audio: bool = True) -> Directory:
     """Reads all files of a data directory, keeping faults."""
     rows, faults = {}, []
     for name in kaldi.FILES:
-        if (path / name).exists():
+        if (path / name).is_file():
             lines, wrong = kaldi.parse(path / name)
             rows[name] = {row.key: row for row in reversed(lines)}  # the first of duplicates counts
             faults += wrong
@@ -158,7 +158,10 @@ def pool_faults(parent: Path, pools: list[str]) -> list[Fault]:
 
 
 def is_directory_of_data(path: Path) -> bool:
-    return any((path / name).exists() for name in kaldi.FILES)
+    """Whether this is Kaldi's kind of folder; `text` beside recordings is a corpus's transcript, and a folder `text` is a pool."""
+    if any((path / name).is_file() for name in kaldi.FILES if name != "text"):
+        return True
+    return (path / "text").is_file() and not any(file.suffix.lower() in AUDIO for file in path.iterdir())
 
 
 def corpus_faults(path: Path) -> list[Fault]:
@@ -169,7 +172,7 @@ def corpus_faults(path: Path) -> list[Fault]:
     for file, reason in zip(sounds, _reasons(sounds, True), strict=True):
         if reason:
             found.append(Fault(file, None, reason, "mend the recording or remove it"))
-    for file in (p for p in files if p.suffix.lower() in TEXTS):
+    for file in (p for p in files if p.suffix.lower() in TEXTS or p.name == "text"):
         found += _encoding(file)
     return found
 

@@ -67,13 +67,10 @@ def _without(items: Iterable[Item], taken: set[str]) -> list[Item]:
 def _texts(items: Iterable[Item], count: int, taken: set[str]) -> Iterator[Item]:
     """The first `count` texts that are neither taken nor doubled; asks for no more than it needs."""
     seen = set(taken)
-    for item in items:
-        if count <= 0:
-            return
-        if item.tokens not in seen:
-            seen.add(item.tokens)
-            count -= 1
-            yield item
+    new = (item for item in items if item.tokens not in seen)
+    for _, item in zip(range(count), new, strict=False):
+        seen.add(item.tokens)
+        yield item
 
 
 def assign(splits: Mapping[str, Iterable[Item]], sizes: Mapping[str, int]) -> dict[str, list[Item]]:

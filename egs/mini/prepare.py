@@ -16,12 +16,10 @@ SPLITS = ("all", "text")
 
 
 def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utterance]:
-    if split == "all":
-        sounds = {path.stem: path for path in root.glob("*.wav")}
-        yield from transcripts.join(sounds, transcripts.read(root / "text"), lambda key: key.partition("-")[0])
-    else:
-        for number, sentence in enumerate(reversed(sentences())):
-            yield Utterance(f"text-{number:06d}", "-", None, sentence)
+    if split == "text":
+        return (Utterance(f"text-{n:06d}", "-", None, sentence) for n, sentence in enumerate(reversed(sentences())))
+    sounds = {path.stem: path for path in root.glob("*.wav")}
+    return transcripts.join(sounds, transcripts.read(root / "text"), lambda key: key.partition("-")[0])
 
 
 def fetch(target: Path, options: dict[str, Any]) -> Path:
@@ -29,11 +27,11 @@ def fetch(target: Path, options: dict[str, Any]) -> Path:
     sizes, world = options["pools"], sentences()
     low = min(sizes["test"] + sizes["dev"] + sizes["paired"], len(world))
     high = min(sizes["speech"], len(world) - low)
-    wanted = {"low": low, "high": high, "voices": options["voices"], "seed": options["seed"]}
+    wanted = {"low": low, "high": high} | {key: options[key] for key in ("voices", "seed")}
     if (target / "corpus.json").is_file() and read_json(target / "corpus.json") == wanted:
         return target
     said = enumerate([*world[:low], *world[len(world) - high :]])
-    jobs = {casual(f"{n:06d}", text, " ".join(numbered(text)), options["voices"], options["seed"]): text for n, text in said}
+    jobs = {casual(f"{n:06d}", t, " ".join(numbered(t)), options["voices"], options["seed"]): t for n, t in said}
     with atomic_dir(target) as folder:
         speak_all(jobs, folder)
         write_table(folder / "text", {Path(job.wav).stem: text for job, text in jobs.items()})

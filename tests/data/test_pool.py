@@ -1,0 +1,145 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cycle.data import pool
+from cycle.data.pool import Item
+from cycle.data.types import POOLS, Utterance
+from cycle.errors import UserError
+
+
+def item(key: str, tokens: str) -> Item:
+    return Item(Utterance(key, "spk", Path(f"/{key}.wav"), tokens, 1.0), tokens)
+
+
+def corpus(n: int = 300) -> list[Item]:
+    """Every fifth text has a homophone of its own."""
+    return [item(f"u{k:04d}", f"a{k - (k % 5 == 1)}") for k in range(n)]
+
+
+def texts(n: int = 400) -> list[Item]:
+    return [Item(Utterance(f"t{k}", "-", None, f"a{k}"), f"a{k}") for k in range(n)]
+
+
+SIZES = {"paired": 50, "speech": 100, "text": 60, "dev": 20, "test": 40}
+
+
+def said(pools, name):
+    return {i.tokens for i in pools[name]}
+
+
+def ids(pools, name):
+    return {i.utt.utt_id for i in pools[name]}
+
+
+def assert_no_leak(pools):
+    for held_out in ("test", "dev"):
+        for other in set(POOLS) - {held_out}:
+            assert not said(pools, held_out) & said(pools, other), (held_out, other)
+    assert not said(pools, "speech") & said(pools, "text")
+
+
+def test_sizes_and_leaks():
+    pools = pool.assign({"all": corpus(), "text": texts()}, SIZES)
+    assert {name: len(items) for name, items in pools.items()} == SIZES
+    assert_no_leak(pools)
+    assert not said(pools, "paired") & said(pools, "speech")
+    assert all(i.utt.wav is None and i.utt.spk == "-" and i.utt.seconds is None for i in pools["text"])
+    assert len(said(pools, "text")) == SIZES["text"]
+
+
+def test_more_pairs_contain_the_fewer_and_move_nothing_else():
+    fewer, more = (pool.assign({"all": corpus(), "text": texts()}, {**SIZES, "paired": n}) for n in (25, 110))
+    assert ids(fewer, "paired") < ids(more, "paired")
+    for name in ("test", "dev", "speech", "text"):
+        assert ids(fewer, name) == ids(more, name)
+
+
+def test_more_speech_moves_no_other_recording():
+    fewer, more = (pool.assign({"all": corpus(), "text": texts()}, {**SIZES, "speech": n}) for n in (30, 120))
+    assert ids(fewer, "speech") < ids(more, "speech")
+    for name in ("test", "dev", "paired"):
+        assert ids(fewer, name) == ids(more, name)
+
+
+def test_the_split_hangs_on_the_text_alone():
+    here = pool.assign({"all": corpus(), "text": texts()}, SIZES)
+    there = pool.assign({"all": [item(f"x{i.utt.utt_id}", i.tokens) for i in reversed(corpus())], "text": texts()}, SIZES)
+    for name in POOLS:
+        assert said(here, name) == said(there, name)
+
+
+def test_ranks_never_change():
+    """Published numbers hang on this split."""
+    assert pool.rank("zh ong1 g uo2").startswith("5b3cb8d03e3d6ec8")
+
+
+def test_texts_come_in_the_order_of_preference_and_no_more_are_drawn():
+    drawn = []
+
+    def candidates():
+        for candidate in texts():
+            drawn.append(candidate)
+            yield candidate
+
+    pools = pool.assign({"all": corpus(), "text": candidates()}, {**SIZES, "text": 5})
+    taken = said(pools, "test") | said(pools, "dev") | said(pools, "speech")
+    assert [i.tokens for i in pools["text"]] == [i.tokens for i in texts() if i.tokens not in taken][:5]
+    assert drawn[-1].tokens == pools["text"][-1].tokens
+
+
+def test_without_a_text_split_the_leftover_transcripts_serve():
+    pools = pool.assign({"all": corpus()}, SIZES)
+    assert_no_leak(pools)
+    assert len(said(pools, "text")) == SIZES["text"]
+    assert not ids(pools, "text") & ids(pools, "paired")
+
+
+def test_official_splits_stay_and_training_gives_the_rest():
+    train, test, dev = corpus()[:250], [item("test1", "a3"), item("test2", "b")], [item("dev1", "a4"), item("dev2", "b"), item("dev3", "c")]
+    pools = pool.assign({"train": train, "test": test, "dev": dev}, {**SIZES, "test": 2, "dev": 2})
+    assert said(pools, "test") == {"a3", "b"}
+    assert said(pools, "dev") == {"a4", "c"}  # b is in test
+    assert_no_leak(pools)
+
+
+def test_five_official_pools():
+    own = {"paired": corpus()[:60], "speech": corpus()[60:170], "dev": corpus()[170:200], "test": corpus()[200:250], "text": texts()}
+    pools = pool.assign(own, {**SIZES, "paired": 40})
+    assert {name: len(items) for name, items in pools.items()} == {**SIZES, "paired": 40}
+    assert ids(pools, "paired") <= {i.utt.utt_id for i in own["paired"]}
+    assert_no_leak(pools)
+
+
+def test_too_little_data_names_the_numbers():
+    with pytest.raises(UserError, match=r"speech 39 of 100.*pools\.NAME=N"):
+        pool.assign({"all": corpus(150), "text": texts()}, SIZES)
+    with pytest.raises(UserError, match=r"text 0 of 60"):
+        pool.assign({"all": corpus(), "text": []}, SIZES)
+
+
+def test_pools_may_be_empty():
+    assert pool.assign({"all": corpus(), "text": texts()}, {**SIZES, "text": 0, "speech": 0})["speech"] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), max_size=60),
+    st.lists(st.integers(0, 60), max_size=40),
+    st.fixed_dictionaries({name: st.integers(0, 12) for name in POOLS}),
+)
+def test_never_a_leak_and_never_one_recording_twice(spoken, written, sizes):
+    recordings = [item(f"u{k}", f"a{text}") for k, text in enumerate(spoken)]
+    candidates = [Item(Utterance(f"t{k}", "-", None, f"a{text}"), f"a{text}") for k, text in enumerate(written)]
+    try:
+        pools = pool.assign({"all": recordings, "text": candidates}, sizes)
+    except UserError:
+        return
+    assert {name: len(items) for name, items in pools.items()} == sizes
+    assert_no_leak(pools)
+    assert not said(pools, "paired") & said(pools, "speech")
+    used = Counter(i.utt.utt_id for name in POOLS for i in pools[name])
+    assert all(count == 1 for count in used.values())

@@ -1,0 +1,175 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cycle.data import g2p
+from cycle.data.text import NoReading, spelling
+from cycle.errors import UserError
+
+cmn = spelling("cmn")
+letters = spelling("letters")
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("中国", "zh ong1 g uo2"),
+        ("女儿学月", "n v3 er2 x ve2 ve4"),  # ü is v, zero initials have no token, the neutral tone is 5
+        ("云有为", "vn2 iou3 uei2"),  # strict finals: yun, you, wei
+        ("银行，不行！", "in2 h ang2 b u4 x ing2"),  # one character, two readings, by phrase
+        ("重庆很重要", "ch ong2 q ing4 h en3 zh ong4 iao4"),
+        ("嗯", "n2"),
+        (" 我 们\t", "uo3 m en5"),
+        ("……。", ""),
+        ("〇", "l ing2"),
+    ],
+)
+def test_mandarin_tokens(text, tokens):
+    assert " ".join(cmn.spell(text)) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("3个", "三个"),
+        ("10", "十"),
+        ("12", "十二"),
+        ("20", "二十"),
+        ("105", "一百零五"),
+        ("1010", "一千零一十"),
+        ("2000", "二千"),
+        ("0", "零"),
+        ("007", "零零七"),  # a code, not a count
+        ("13800", "一三八零零"),
+        ("2008年", "二零零八年"),
+        ("12年", "十二年"),
+        ("3.14", "三点一四"),
+        ("5%", "百分之五"),
+        ("１２", "十二"),
+        ("《你好》—“世界”~", "你好世界"),
+    ],
+)
+def test_mandarin_reads_numbers_and_drops_punctuation(text, said):
+    assert cmn.normalize(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "char"), [("A股", "A"), ("3cm", "c"), ("好@", "@"), ("α", "α"), ("10℃", "°"), ("１＋１", "+"), ("\U0002a700", "\U0002a700")]
+)
+def test_a_character_without_reading_is_named(text, char):
+    with pytest.raises(NoReading) as caught:
+        cmn.spell(text)
+    assert caught.value.char == char
+    assert isinstance(caught.value, UserError)
+    assert f"U+{ord(char):04X}" in str(caught.value)
+
+
+def test_unknown_language_names_the_known_ones():
+    with pytest.raises(UserError, match="cmn, letters"):
+        spelling("xx")
+
+
+def test_rates_of_mandarin():
+    tokens = ["zh", "ong1", "g", "uo2", "iou3", "r", "en2"]
+    assert cmn.metric == "syllable_error_rate"
+    assert next(iter(cmn.rates)) == "syllable"
+    assert cmn.rates["syllable"](tokens) == ["zhong1", "guo2", "iou3", "ren2"]
+    assert cmn.rates["toneless"](tokens) == ["zhong", "guo", "iou", "ren"]
+    assert cmn.rates["token"](tokens) == tokens
+
+
+@pytest.mark.parametrize(
+    ("tokens", "units"),
+    [
+        ("zh", ["zh"]),
+        ("zh g uo2", ["zh", "guo2"]),
+        ("a1 b", ["a1", "b"]),
+        ("b <unk> a1", ["b", "<unk>", "a1"]),
+        ("<unk>", ["<unk>"]),
+        ("", []),
+    ],
+)
+def test_ill_formed_output_keeps_every_orphan(tokens, units):
+    assert g2p.syllables(tokens.split()) == units
+
+
+@given(st.lists(st.sampled_from(["b", "zh", "n", "ong1", "a5", "n2", "er2", "<unk>", "|"])))
+def test_no_token_is_lost_or_made_up(tokens):
+    units = g2p.syllables(tokens)
+    assert "".join(units) == "".join(tokens)
+    assert all(unit in tokens or any(unit == a + b for a in g2p.INITIALS for b in tokens) for unit in units)
+    assert len(g2p.toneless(tokens)) == len(units)
+
+
+@given(st.text(alphabet="中国银行重庆女儿一不了，。 12", max_size=12))
+def test_one_syllable_a_character_and_spelling_is_stable(text):
+    said = cmn.normalize(text)
+    tokens = cmn.spell(text)
+    assert len(cmn.rates["syllable"](tokens)) == len(said)
+    assert cmn.normalize(said) == said
+    assert cmn.spell(said) == tokens
+    assert " ".join(tokens).split() == tokens
+
+
+def test_no_final_is_ambiguous():
+    """Initials carry no digit and finals end in one: what joins them needs no table."""
+    chars = [chr(code) for code in range(0x4E00, 0x5150)]
+    finals = {token for char in chars for token in cmn.spell(char)} - g2p.INITIALS
+    assert all(token[-1] in "12345" and token[:-1].isalpha() for token in finals)
+
+
+def test_many_words_are_spelled_fast():
+    import time
+
+    words = [chr(a) + chr(b) for a in range(0x4E00, 0x4E40) for b in range(0x5200, 0x5240)]
+    start = time.perf_counter()
+    for word in words:
+        cmn.spell(word)
+    assert (time.perf_counter() - start) / len(words) < 60 / 349_000 * 2  # a dictionary in two minutes, on a busy machine
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Go on!", "g o | o n"),
+        ("Don’t 'stop'", "d o n ' t | s t o p"),
+        ("Straße", "s t r a s s e"),
+        ("well-known  é", "w e l l | k n o w n | é"),
+        ("हिन्दी", "ह ि न ् द ी"),
+        ("...", ""),
+    ],
+)
+def test_letters(text, tokens):
+    assert letters.spell(text) == tokens.split()
+
+
+def test_rates_of_letters_survive_stray_boundaries():
+    assert letters.metric == "word_error_rate"
+    assert letters.rates["word"](["|", "a", "b", "|", "|", "c"]) == ["ab", "c"]
+    assert letters.rates["char"](["a", "|"]) == ["a", "|"]
+    with pytest.raises(NoReading, match="'4'"):
+        letters.spell("4 words")
+
+
+@given(st.text(alphabet="aÄß' ﬁ-.|", max_size=12).filter(lambda text: "|" not in text))
+def test_letters_are_stable(text):
+    said = letters.normalize(text)
+    assert letters.normalize(said) == said
+    assert letters.rates["word"](letters.spell(text)) == said.split()
+
+
+def test_spelling_starts_fast():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import cycle.prepare, cycle.check, sys; print([m for m in ('torch', 'jieba', 'espnet2') if m in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
