@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,15 @@ def test_help_imports_neither_torch_nor_espnet(words: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_every_imported_package_is_a_direct_requirement() -> None:
+    """What only comes along with another package may go away with it."""
+    lines = (ROOT / "tools/requirements.txt").read_text().splitlines()
+    direct = {line for line in lines if line and not line.startswith("#")}
+    ours = {"cycle", "egs", "local", "tests", *sys.stdlib_module_names}
+    homes = packages_distributions()
+    files = [f for folder in ("cycle", "local", "egs", "tests") for f in (ROOT / folder).rglob("*.py")]
+    tops = {name.split(".")[0]: f.name for f in files for name in imported(ast.parse(f.read_text(encoding="utf-8")), "cycle.x")}
+    lacking = {top: file for top, file in tops.items() if top not in ours and not direct & {d.lower() for d in homes.get(top, [])}}
+    assert lacking == {}
