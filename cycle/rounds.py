@@ -81,7 +81,9 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
     metrics: dict[str, Any] = {"round": number, "from": start, **read_json(work / "monitors.json"), **dev_error(exp, work, fabric)}
     metrics["status"] = read_json(work / "failure.json") or health(exp, metrics)
     write_json(work / "metrics.json", metrics)
-    for leftover in ("synthetic", "state", "labels"):
+    for leftover in ("monitors.json", "failure.json"):
+        (work / leftover).unlink()
+    for leftover in ("synthetic", "state"):
         shutil.rmtree(work / leftover, ignore_errors=True)
     os.replace(work, exp.round(number))
     log.info("round %d: %s", number, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -27,16 +28,17 @@ def main(exp: Experiment) -> None:
     log.info("%d tokens", len(tokens))
     prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
     NGram.fit(prior, exp.config.prior.order, tokens).save(exp.tokens / "prior.json")
-    bad = [(pool, utt, reason) for pool in SPOKEN for utt, reason in _extract(exp, pool)]
+    with features.processes(exp.config.run.workers) as workers:
+        bad = [(pool, utt, reason) for pool in SPOKEN for utt, reason in _extract(exp, pool, workers)]
     if bad:
         write_tsv(exp.root / "feats" / "rejected.tsv", ("pool", "utt", "reason"), bad)
         log.warning("%d recordings could not be used: %s", len(bad), exp.root / "feats" / "rejected.tsv")
     write_json(exp.tokens / "stats.json", statistics(exp))
 
 
-def _extract(exp: Experiment, pool: str) -> list[tuple[str, str]]:
+def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[tuple[str, str]]:
     utterances = kaldi.read(exp.data(pool))
-    shards = features.compute(exp.feats(pool), utterances, exp.config.features, exp.config.run.workers)
+    shards = features.compute(exp.feats(pool), utterances, exp.config.features, workers)
     bad = [row for shard in progress(shards, len(utterances) // features.SHARD + 1, f"features of {pool}") for row in shard]
     if len(bad) == len(utterances):
         raise UserError(f"no recording of the pool could be used ({bad[0][1]})", exp.data(pool) / "wav.scp")

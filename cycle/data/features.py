@@ -21,7 +21,7 @@ from cycle.errors import UserError
 from cycle.files import atomic_write, read_json, write_json
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
-SHARD = 512  # utterances
+SHARD = 256  # utterances
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
 
@@ -177,17 +177,20 @@ def _extract_shard(job: tuple[Path, int, Sequence[Utterance], Features]) -> list
     return bad
 
 
-def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, workers: int) -> Iterable[list[tuple[str, str]]]:
+def processes(workers: int) -> ProcessPoolExecutor:
+    """Processes for audio; 0 is one a core. Spawned: a fork of a process that has threads may hang."""
+    return ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn"))
+
+
+def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, pool: ProcessPoolExecutor) -> Iterable[list[tuple[str, str]]]:
     """Computes the features of a pool in parallel processes, shard by shard; finished shards are kept.
 
-    Yields:
-        per shard, the (utt_id, reason) of recordings that could not be used.
+    Returns:
+        per shard as it comes, the (utt_id, reason) of recordings that could not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    size = max(1, min(SHARD, -(-len(utterances) // (4 * (workers or cpu_count() or 1)))))
-    jobs = [(folder, n, utterances[i : i + size], conf) for n, i in enumerate(range(0, len(utterances), size))]
-    with ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_extract_shard, jobs)
+    jobs = [(folder, n, utterances[i : i + SHARD], conf) for n, i in enumerate(range(0, len(utterances), SHARD))]
+    return pool.map(_extract_shard, jobs)
 
 
 class JoinedStore(FeatureStore):

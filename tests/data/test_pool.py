@@ -114,6 +114,22 @@ def test_five_official_pools():
     assert_no_leak(pools)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.fixed_dictionaries({name: st.lists(st.integers(0, 40), min_size=3, max_size=20) for name in POOLS}))
+def test_official_splits_that_overlap_do_not_leak(spoken):
+    own = {name: [item(f"{name}{k}", f"a{text}") for k, text in enumerate(texts)] for name, texts in spoken.items()}
+    try:
+        pools = pool.assign(own, dict.fromkeys(POOLS, 2))
+    except UserError:
+        return
+    assert_no_leak(pools)
+
+
+def test_what_test_says_leaves_the_official_dev_set():
+    with pytest.raises(UserError, match="dev 1 of 2"):
+        pool.assign({"all": corpus(), "test": [item("t", "b")], "dev": [item("d1", "b"), item("d2", "c")]}, {**SIZES, "test": 1, "dev": 2})
+
+
 def test_too_little_data_names_the_numbers():
     with pytest.raises(UserError, match=r"speech 39 of 100.*pools\.NAME=N"):
         pool.assign({"all": corpus(150), "text": texts()}, SIZES)
@@ -141,5 +157,6 @@ def test_never_a_leak_and_never_one_recording_twice(spoken, written, sizes):
     assert {name: len(items) for name, items in pools.items()} == sizes
     assert_no_leak(pools)
     assert not said(pools, "paired") & said(pools, "speech")
+    assert len(said(pools, "text")) == sizes["text"]
     used = Counter(i.utt.utt_id for name in POOLS for i in pools[name])
     assert all(count == 1 for count in used.values())

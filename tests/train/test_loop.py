@@ -1,0 +1,101 @@
+"""Training: killed and resumed equals uninterrupted, to the bit; averages, schedules, divergence."""
+
+import math
+import shutil
+
+import pytest
+import torch
+
+from cycle.config import Optimizer, Run
+from cycle.data.batch import Loss
+from cycle.train.device import fabric
+from cycle.train.loop import Diverged, Task, Trainer, learning_rate
+from cycle.train.streams import Mixture
+from tests.train.test_streams import stream
+
+
+class Noisy(torch.nn.Module):
+    """Learns the mean length of a text; dropout makes it depend on the generators."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
+
+
+class Objective:
+    trains = frozenset({"model"})
+
+    def __init__(self, poison=False, die_at=None):
+        self.poison, self.die_at = poison, die_at
+
+    def __call__(self, batch, models, step):
+        if step == self.die_at:
+            raise KeyboardInterrupt
+        x = torch.tensor([[float(len(t))] for t in batch.texts])
+        loss = (models.net(x) - 2 * x).square().mean() * (math.nan if self.poison else 1.0)
+        return Loss(loss, len(x), {"loss": loss.detach()})
+
+
+def trainer(folder, objective, updates=40, every=1, seconds=0.0):
+    model = Noisy()
+    task = Task("t", objective, Mixture({"a": stream("a", 40)}, {"a": 1.0}, 300, 1), every=every, start=3)
+    return model, Trainer(folder / "state", folder, "phase", model, {"model": (model, Optimizer(lr=1e-2))}, [task], updates, 1,
+                          Run(checkpoint_seconds=seconds, log_every=5), fabric("cpu"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("die_at", "every"), [(1, 1), (17, 1), (38, 1), (24, 3)])
+def test_resume_equals_uninterrupted(tmp_path, die_at, every):
+    whole, straight = trainer(tmp_path / "a", Objective(), every=every)
+    straight.fit()
+    killed, first = trainer(tmp_path / "b", Objective(die_at=die_at - die_at % every), every=every)
+    if die_at > 3:
+        with pytest.raises(KeyboardInterrupt):
+            first.fit()
+        assert list((tmp_path / "b" / "state").glob("state_?.pt"))
+    resumed, second = trainer(tmp_path / "b", Objective(), every=every)
+    second.fit()
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert (tmp_path / "a" / "metrics.jsonl").read_text() == (tmp_path / "b" / "metrics.jsonl").read_text()
+
+
+def test_a_torn_checkpoint_falls_back_on_the_other(tmp_path):
+    _, first = trainer(tmp_path, Objective(die_at=20))
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    newest = max((tmp_path / "state").glob("*.pt"), key=lambda p: torch.load(p, weights_only=True)["step"])
+    newest.write_bytes(newest.read_bytes()[:100])
+    resumed, second = trainer(tmp_path, Objective())
+    second.fit()
+    shutil.rmtree(tmp_path)
+    whole, straight = trainer(tmp_path, Objective())
+    straight.fit()
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+
+
+def test_it_learns_and_leaves_the_average(tmp_path):
+    model, job = trainer(tmp_path, Objective(), updates=300, seconds=1e9)
+    job.fit()
+    x = torch.tensor([[1.0], [3.0], [7.0]])
+    assert not model.training
+    assert (model.net(x) - 2 * x).abs().mean() < 5
+
+
+def test_divergence_is_told(tmp_path):
+    _, job = trainer(tmp_path, Objective(poison=True))
+    with pytest.raises(Diverged, match="no finite gradient"):
+        job.fit()
+
+
+def test_learning_rate_by_hand():
+    conf = Optimizer(lr=1.0, warmup=0.1, floor=0.0)
+    assert [learning_rate(s, 100, conf) for s in (0, 9)] == pytest.approx([0.1, 1.0])
+    assert learning_rate(55, 100, conf) == pytest.approx(0.5)
+    assert learning_rate(99, 100, conf) < 0.001
+
+
+def test_turn_counts_batches_used():
+    task = Task("t", Objective(), None, every=4, start=6)
+    active = [task.active(s) for s in range(40)]
+    assert [task.turn(s) for s in range(40)] == [sum(active[:s]) for s in range(40)]

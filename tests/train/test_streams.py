@@ -1,0 +1,67 @@
+"""Batches: proportions, length, coverage, and the same batch at every resume."""
+
+from collections import Counter
+
+import numpy as np
+import torch
+
+from cycle.train.streams import Mixture, Stream, by_frames, collate, seed_of
+
+
+def stream(name, n, tokens=4):
+    texts = [" ".join(["a"] * (1 + i % tokens)) for i in range(n)]
+    return Stream(name, [f"{name}{i}" for i in range(n)], ["s"] * n, texts)
+
+
+def ids(mixture, n):
+    return [s.utt_ids[i] for k in range(n) for s, i in mixture.items(k)]
+
+
+def test_shares_and_coverage():
+    mixture = Mixture({"a": stream("a", 30), "b": stream("b", 300)}, {"a": 1.0, "b": 2.0, "c": 5.0}, 12 * 4 * 8, seed=3)
+    drawn = ids(mixture, 200)
+    counts = Counter(u[0] for u in drawn)
+    assert 1.8 < counts["b"] / counts["a"] < 2.2
+    times = Counter(drawn)
+    assert set(times) == {f"a{i}" for i in range(30)} | {f"b{i}" for i in range(300)}
+    small = [times[f"a{i}"] for i in range(30)]
+    assert max(small) - min(small) <= 5  # drawn without repetition until used up; 200 batches end inside an epoch
+
+
+def test_batch_n_depends_on_nothing_but_n():
+    streams = {"a": stream("a", 50)}
+    forward = Mixture(streams, {"a": 1.0}, 300, seed=1)
+    walked = [[i for _, i in forward.items(n)] for n in range(40)]
+    jumped = Mixture(streams, {"a": 1.0}, 300, seed=1)
+    assert [i for _, i in jumped.items(33)] == walked[33]
+    assert [i for _, i in jumped.items(2)] == walked[2]
+    other = Mixture(streams, {"a": 1.0}, 300, seed=2)
+    assert [[i for _, i in other.items(n)] for n in range(5)] != walked[:5]
+
+
+def test_batches_resume_in_the_middle():
+    mixture = Mixture({"a": stream("a", 50)}, {"a": 1.0}, 300, seed=1)
+    walk = mixture.batches(0, torch.device("cpu"))
+    seen = [next(walk).utt_ids for _ in range(9)]
+    again = mixture.batches(5, torch.device("cpu"))
+    assert [next(again).utt_ids for _ in range(4)] == seen[5:]
+
+
+def test_by_frames_fills_and_respects_the_budget():
+    lengths = np.array([5, 5, 5, 9, 20, 50])
+    assert by_frames(lengths, range(6), 20) == [[0, 1, 2], [3], [4], [5]]
+    assert sorted(i for b in by_frames(lengths, range(6), 40) for i in b) == list(range(6))
+
+
+def test_subset_keeps_everything_in_step():
+    s = stream("a", 5)
+    s.durations = [np.full(i + 1, i) for i in range(5)]
+    s.nbest = [[("a", float(i))] for i in range(5)]
+    part = s.subset([3, 1])
+    assert part.utt_ids == ["a3", "a1"] and part.texts == [s.texts[3], s.texts[1]]
+    batch = collate([(part, 0), (part, 1)])
+    assert batch.durations.tolist() == [[3, 3, 3, 3], [1, 1, 0, 0]] and batch.nbest[1] == [("a", 1.0)]
+
+
+def test_seed_of_is_stable():
+    assert seed_of(1, "a") == seed_of(1, "a") != seed_of(1, "b")
