@@ -210,6 +210,7 @@ def test_no_python_is_one_line(machine: Machine) -> None:
     [
         ("OSError: [Errno 28] No space left on device", "the disk is full; free"),
         ("NewConnectionError: Failed to establish a new connection", "could not be downloaded; check the network"),
+        ("ERROR: Cannot install a because these package versions have conflicting dependencies.", "check the network and pip's settings"),
         ("something else", "could not be installed; read"),
     ],
 )

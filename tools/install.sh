@@ -73,7 +73,7 @@ give_up() {
   local what="the packages could not be installed" remedy="read $log"
   if grep -qi 'no space left' "$log" || (($(df -Pk "$venv" | awk 'NR == 2 {print $4}') < 100000)); then
     what="the disk is full" remedy="free 8 GB for $venv (and some in ${TMPDIR:-/tmp})"
-  elif grep -qiE 'connection|resolv|timed out|proxy|certificate|no matching distribution' "$log"; then
+  elif grep -qiE 'connection|resolv|timed out|proxy|certificate|no matching distribution|conflicting dependencies' "$log"; then
     what="the packages could not be downloaded" remedy="check the network and pip's settings (details: $log)"
   fi
   [[ -e $stamp ]] || wipe || true
