@@ -7,6 +7,7 @@ from itertools import product
 
 from cycle.data.pool import rank
 from cycle.data.text import spelling
+from cycle.errors import UserError
 
 WHEN = ["", "今天", "明天", "昨天", "早上", "晚上", "下午", "现在"]
 WHO = ["我", "你", "他", "我们", "小明", "小红", "老师", "医生", "同学", "朋友", "哥哥", "奶奶"]
@@ -35,3 +36,16 @@ def sentences() -> tuple[str, ...]:
             if 3 <= len(sentence) <= LONGEST:
                 by_tokens.setdefault(" ".join(spell(sentence)), sentence)
     return tuple(by_tokens[tokens] for tokens in sorted(by_tokens, key=rank))
+
+
+def both_ends(low: int, high: int) -> list[str]:
+    """The first `low` sentences and the last `high`: what the pools take, which are filled from both ends.
+
+    Raises:
+        UserError: the world is not that large.
+    """
+    world = sentences()
+    if low + high > len(world):
+        what = f"mini has {len(world)} sentences, {low + high} recordings are asked for"
+        raise UserError(what, "pools", "set smaller sizes: -- pools.paired=N pools.speech=N")
+    return [*world[:low], *world[len(world) - high :]]

@@ -9,7 +9,7 @@ from cycle.data.kaldi import write_table
 from cycle.data.types import Utterance
 from cycle.files import atomic_dir, read_json, write_json
 from local import transcripts
-from local.closed_world import sentences
+from local.closed_world import both_ends, sentences
 from local.espeak import casual, speak_all
 
 SPLITS = ("all", "text")
@@ -24,13 +24,12 @@ def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utte
 
 def fetch(target: Path, options: dict[str, Any]) -> Path:
     """Speaks as many sentences as the pools want: from both ends of their order, as the pools are filled."""
-    sizes, world = options["pools"], sentences()
-    low = min(sizes["test"] + sizes["dev"] + sizes["paired"], len(world))
-    high = min(sizes["speech"], len(world) - low)
+    sizes = options["pools"]
+    low, high = sizes["test"] + sizes["dev"] + sizes["paired"], sizes["speech"]
     wanted = {"low": low, "high": high} | {key: options[key] for key in ("voices", "seed")}
     if (target / "corpus.json").is_file() and read_json(target / "corpus.json") == wanted:
         return target
-    said = enumerate([*world[:low], *world[len(world) - high :]])
+    said = enumerate(both_ends(low, high))
     jobs = {casual(f"{n:06d}", t, " ".join(numbered(t)), options["voices"], options["seed"]): t for n, t in said}
     with atomic_dir(target) as folder:
         speak_all(jobs, folder)

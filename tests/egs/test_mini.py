@@ -97,6 +97,12 @@ def test_more_pairs_are_made_without_moving_the_rest(tmp_path):
         assert here < there if name == "paired" else here == there
 
 
+def test_more_than_the_world_holds_is_told_at_once(tmp_path):
+    with pytest.raises(UserError, match=r"mini has \d+ sentences, 9006 recordings are asked for; set smaller sizes"):
+        prepare.main(experiment(tmp_path / "exp", None, paired=9000))
+    assert not (tmp_path / "exp").exists()
+
+
 def test_a_killed_fetch_leaves_no_corpus(tmp_path, monkeypatch):
     exp = experiment(tmp_path / "exp", None)
     module = prepare.recipe("mini")
