@@ -60,12 +60,11 @@ def test_pools_keep_their_secrets(tmp_path):
 
 def test_the_text_pool_is_a_fixed_draw_of_plain_words():
     words = list(itertools.islice(jieba_words(2, 4, 0.5), 2000))
-    assert words == list(itertools.islice(jieba_words(2, 4, 0.5), 2000))
     assert len(set(words)) == 2000
     assert all(2 <= len(word) <= 4 for word in words)
     frequent = list(itertools.islice(jieba_words(2, 2, 20), 10))
-    assert {"一个", "没有"} <= set(frequent)
-    assert "北京" not in set(jieba_words(2, 2, 1))  # a place
+    assert {"一个", "没有"} <= set(frequent)  # high powers take the most frequent
+    assert "中国" not in frequent  # a name
 
 
 def test_jieba_is_read_and_not_imported():
