@@ -54,7 +54,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def parser() -> Parser:
     top = Parser(prog="cycle", description=__doc__)
     verbs = top.add_subparsers(dest="verb", required=True, parser_class=Parser, metavar="VERB")
-    add_run_options(verbs.add_parser("run", help="all stages", epilog="-- key=value ... changes settings of conf/base.yaml; preset=smoke|cpu|gpu"))
+    add_run_options(
+        verbs.add_parser("run", help="all stages", epilog="-- key=value ... changes settings of conf/base.yaml; preset=smoke|cpu|gpu")
+    )
     for verb, number in VERBS.items():
         add_run_options(verbs.add_parser(verb, help=f"stage {number} alone"))
     report = verbs.add_parser("report", help="stage 7 alone: pages and figures")
@@ -74,9 +76,9 @@ def parser() -> Parser:
     synthesize.add_argument("--spk", metavar="ID")
     synthesize.add_argument("--out", type=Path, required=True, metavar="FILE.wav")
     synthesize.add_argument("--feats", type=Path, metavar="FILE.npy", help="also keep the log-mel")
-    for verb in (transcribe, synthesize):
-        verb.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
-        verb.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    for use in (transcribe, synthesize):
+        use.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
+        use.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     compare = verbs.add_parser("compare", help="one table over experiments")
     compare.add_argument("paths", nargs="+", type=Path, metavar="EXP")
     compare.add_argument("--json", type=Path, metavar="FILE")
@@ -116,7 +118,10 @@ def main() -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        print(f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; free some space or choose another --exp", file=sys.stderr)
+        print(
+            f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; free some space or choose another --exp",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

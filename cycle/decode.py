@@ -119,5 +119,3 @@ def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabr
             heard[i] = hyps[0].text
     return {"tts_intelligibility": unit_error(exp, texts.texts, heard),
             "tts_intelligibility_tokens": error_rate([t.split() for t in texts.texts], [h.split() for h in heard])}  # fmt: skip
-
-

@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
 log = logging.getLogger("cycle")
 
 
@@ -28,7 +27,7 @@ def setup(file: Path | None) -> None:
         log.addHandler(handler)
 
 
-def progress(items: Iterable[T], total: int, title: str, every: float = 30.0) -> Iterator[T]:
+def progress[T](items: Iterable[T], total: int, title: str, every: float = 30.0) -> Iterator[T]:
     """Passes items through; a tqdm bar on a terminal, a plain line now and then elsewhere."""
     if sys.stderr.isatty():
         from tqdm import tqdm

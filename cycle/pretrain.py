@@ -45,8 +45,8 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
         torch.manual_seed(seed_of(seed, phase) % 2**32)
         model = FrameCTC(vocabulary, exp.config.features.n_mels, conf).to(fabric.device)
         task = Task("ctc", _Alone(), Mixture({"all": stream}, {"all": 1.0}, conf.batch_frames, seed))  # type: ignore[arg-type]
-        trainer = Trainer(folder / "state", folder, phase, model, {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}, [task], conf.updates, seed,
-                          exp.config.run, fabric)  # fmt: skip
+        parts = {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}
+        trainer = Trainer(folder / "state", folder, phase, model, parts, [task], conf.updates, seed, exp.config.run, fabric)  # fmt: skip
         trainer.fit()
         save(folder, model, {"vocabulary": len(vocabulary), **vars(conf)})
         trainer.clean()

@@ -133,7 +133,7 @@ def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace)
         words[cut:cut] = ["--control", name, "--stage", "4", "--controls", "none", "--jobs", "1"]
         words = [w for w in words if w != "--redo"]
         env = {**os.environ, "CYCLE_THREADS": threads, "OMP_NUM_THREADS": threads}
-        return name, subprocess.run(words, env=env, check=False).returncode  # noqa: S603  # our own command line again
+        return name, subprocess.run(words, env=env, check=False).returncode  # our own command line again
 
     with ThreadPoolExecutor(options.jobs) as pool:
         failed = [name for name, code in pool.map(work, names) if code]

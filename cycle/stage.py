@@ -110,17 +110,22 @@ def run(stage: Stage, exp: Experiment) -> bool:
     start = time.monotonic()
     try:
         importlib.import_module(f"cycle.{stage.verb}").main(exp)
+    except UserError:
+        if not any(p.exists() for p in stage.outputs(exp)):  # nothing was begun that other settings could not go on with
+            file.unlink()
+        raise
     finally:
         new["seconds"] += time.monotonic() - start
-        write_json(file, new)  # also when interrupted: the time was spent
+        if file.exists():
+            write_json(file, new)  # also when interrupted: the time was spent
     write_json(file, {**new, "done": True})
     log.info("%s: done in %.0f s", name, time.monotonic() - start)
     return True
 
 
 def seconds_spent(exp: Experiment) -> float:
-    """Seconds over all stages and sittings, controls not counted."""
-    return sum(float(read_json(p)["seconds"]) for p in exp.stamps.glob("*.json"))
+    """Seconds over the stages up to decoding and all sittings, controls not counted."""
+    return sum(float(read_json(p)["seconds"]) for p in exp.stamps.glob("[1-5]_*.json"))
 
 
 def _pools(exp: Experiment) -> list[Path]:
@@ -138,6 +143,7 @@ STAGES = (
           lambda e: [e.path / "rounds.json", e.path / "work", *sorted(e.path.glob("round_0[1-9]")), *sorted(e.path.glob("round_[1-9]?"))]),
     Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "lm", "judge"),
           lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),
-    Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"], lambda e: [e.summary, e.scores], derived=True),
+    Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"],
+          lambda e: [e.summary, e.scores], derived=True),
     Stage(7, "report", "pages and figures", (), lambda e: [e.summary], lambda e: [e.report], derived=True),
 )  # fmt: skip

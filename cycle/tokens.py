@@ -54,8 +54,8 @@ def statistics(exp: Experiment) -> dict[str, object]:
     speakers = {str(r["spk"]) for r in store.rows} | {str(r["spk"]) for r in FeatureStore(exp.feats("speech")).rows}
     return {
         "speakers": sorted(speakers),
-        "f0": [float(f0.mean()), float(max(f0.std(), 1e-3))],
-        "energy": [float(energy.mean()), float(max(energy.std(), 1e-3))],
+        "f0": [float(f0.mean()), max(float(f0.std()), 1e-3)],
+        "energy": [float(energy.mean()), max(float(energy.std()), 1e-3)],
         "mel_mean": [round(float(v), 4) for v in feats.mean(0)],
         "mel_std": [round(float(v), 4) for v in feats.std(0)],
         "frames_per_token": _pace(exp, store),
@@ -66,4 +66,5 @@ def _pace(exp: Experiment, store: FeatureStore) -> list[float]:
     """The 1st and 99th percentile of frames per token of the paired pool: what a plausible transcript looks like."""
     texts = kaldi.read_tokens(exp.data("paired"))
     pace = [float(n) / len(texts[str(r["utt"])].split()) for r, n in zip(store.rows, store.frames, strict=True)]
-    return [float(np.percentile(pace, 1)), float(np.percentile(pace, 99))]
+    low, high = np.percentile(np.array(pace), [1, 99]).tolist()
+    return [low, high]

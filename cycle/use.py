@@ -82,7 +82,9 @@ def synthesize(options: argparse.Namespace) -> int:
     tokens = words if words and set(words) <= known else spelling(exp.config.corpus.language).spell(options.text)
     strangers = [t for t in tokens if t not in known]
     if not tokens or strangers:
-        raise UserError(f"cannot say {options.text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt")
+        raise UserError(
+            f"cannot say {options.text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt"
+        )
     if not options.out.parent.is_dir():
         raise UserError("no such folder", options.out.parent)
 

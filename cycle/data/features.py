@@ -1,7 +1,7 @@
 """The one log-mel that both models see, pitch beside it, and the store they are read back from.
 
-mel = slaney mel filters on |STFT| (Hann, centred), feats = (ln max(mel, 1e-5) + SHIFT) / SCALE. The constants bring speech near zero mean and
-unit variance and are fixed, so that features, models and experiments can be exchanged without a file of statistics.
+mel = slaney mel filters on |STFT| (Hann, centred), feats = (ln max(mel, 1e-5) + SHIFT) / SCALE. The constants bring speech near zero
+mean and unit variance and are fixed, so that features, models and experiments can be exchanged without a file of statistics.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
     if not search.tune:
         return search
     dev = open_pool(exp, "dev")
-    lists = decode(asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev")
+    lists = decode(
+        asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev"
+    )
     return tune_prior(lists, prior_scores(lists, prior), dev.texts, search)
 
 

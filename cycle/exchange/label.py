@@ -74,7 +74,14 @@ def label_pool(
 
 
 def _label(
-    stream: Stream, asr: Recognizer, prior: NGram, search: Search, conf: LabelConf, fabric: Fabric, tts: Synthesizer | None, aligner: FrameCTC
+    stream: Stream,
+    asr: Recognizer,
+    prior: NGram,
+    search: Search,
+    conf: LabelConf,
+    fabric: Fabric,
+    tts: Synthesizer | None,
+    aligner: FrameCTC,
 ) -> list[Label]:
     lists = decode(asr, stream, search, conf.batch_frames, fabric, "labelling the speech pool")
     rows = []

@@ -1,7 +1,7 @@
 """What is kept of the exchange, and why the rest is not: each rule a small function that a recipe names.
 
-A rule takes the items and its arguments and returns, for each item, None to keep it or the reason against it. Rules run in order on what the
-rules before them kept. `number` is the round, from 1: an argument given as a list holds one value a round, the last one staying.
+A rule takes the items and its arguments and returns, for each item, None to keep it or the reason against it. Rules run in order on what
+the rules before them kept. `number` is the round, from 1: an argument given as a list holds one value a round, the last one staying.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
 def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:
     """Turns states into frames per token.
 
-    CTC emits a token in a few frames and blanks around it: the blanks between two tokens are shared half and half, those before the first are
-    its own, and those behind the last are shared with the end of sentence.
+    CTC emits a token in a few frames and blanks around it: the blanks between two tokens are shared half and half, those before the first
+    are its own, and those behind the last are shared with the end of sentence.
 
     Args:
         path: (B, T) states of `viterbi`.

@@ -10,12 +10,12 @@ import torch
 from espnet2.tasks.asr import ASRTask
 from torch import Tensor, nn
 
-from cycle.config import Search
+from cycle.config import Search, read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import ctc_search
-from cycle.models.checkpoint import load_weights, read_yaml, save, task_args
+from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
 

@@ -13,11 +13,12 @@ from espnet2.tasks.tts import TTSTask, tts_choices
 from espnet2.tts.fastspeech2 import FastSpeech2
 from torch import Tensor, nn
 
+from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import fastspeech
-from cycle.models.checkpoint import load_weights, read_yaml, save, task_args
+from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Rendering, Variation
 from cycle.models.vocabulary import Vocabulary
@@ -55,7 +56,9 @@ class EspnetSynthesizer(nn.Module):
         super().__init__()
         name = conf.get("tts", "tacotron2")
         if name in ("vits", "jets", "joint_text2wav"):
-            raise UserError(f"tts: {name} is a GAN model, which the cycle cannot train yet", "conf/tts", "use fastspeech2, tacotron2 or transformer")
+            raise UserError(
+                f"tts: {name} is a GAN model, which the cycle cannot train yet", "conf/tts", "use fastspeech2, tacotron2 or transformer"
+            )
         try:
             known = tts_choices.get_class(name)
         except ValueError as error:

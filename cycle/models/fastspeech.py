@@ -103,9 +103,9 @@ def synthesize(
 def distance(tts: Any, inputs: dict[str, Tensor]) -> Tensor:
     """(B,) how far recordings are from what the model makes of their texts, under given durations.
 
-    The mean absolute error of the features rendered with the *predicted* pitch and energy (a wrong tone must cost), plus the squared errors of
-    predicted pitch and log-duration per token: minus the log-likelihood, up to constants, of a Laplacian over features and Gaussians over
-    prosody of unit scale.
+    The mean absolute error of the features rendered with the *predicted* pitch and energy (a wrong tone must cost), plus the squared errors
+    of predicted pitch and log-duration per token: minus the log-likelihood, up to constants, of a Laplacian over features and Gaussians
+    over prosody.
     """
     xs, full = with_end(tts, inputs["text"], inputs["text_lengths"])
     hidden, behind = encode(tts, xs, full, inputs)

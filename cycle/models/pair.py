@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cycle.config import Config, FrameModel, Model
+from cycle.config import Config, FrameModel, Model, read_yaml
 from cycle.errors import UserError
 from cycle.files import read_json
-from cycle.models.checkpoint import load_weights, model_conf, read_yaml
+from cycle.models.checkpoint import load_weights, model_conf
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
 

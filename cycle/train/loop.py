@@ -1,7 +1,8 @@
 """The training loop: several objectives, two models, one step; resumable to the bit on a CPU.
 
-Nothing random outlives a step: every step seeds the generators from the run's seed and its own number, and batch n of a mixture depends on n
-alone. What has to be kept is therefore weights, optimizers, averaged weights and the step; two files take turns, so that one is always whole.
+Nothing random outlives a step: every step seeds the generators from the run's seed and its own number, and batch n of a mixture depends
+on n alone. What has to be kept is therefore weights, optimizers, averaged weights and the step; two files take turns, so that one is
+always whole.
 """
 
 from __future__ import annotations

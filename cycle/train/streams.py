@@ -53,7 +53,9 @@ class Stream:
             return [values[i] for i in keep] if values else values
 
         durations = [self.durations[i] for i in keep] if self.durations is not None else None
-        return Stream(self.name, pick(self.utt_ids), pick(self.spks), pick(self.texts), self.store, pick(self.rows), durations, pick(self.nbest))
+        return Stream(
+            self.name, pick(self.utt_ids), pick(self.spks), pick(self.texts), self.store, pick(self.rows), durations, pick(self.nbest)
+        )
 
 
 def collate(items: Sequence[tuple[Stream, int]]) -> Batch:

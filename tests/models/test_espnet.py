@@ -108,7 +108,10 @@ def test_synthesis_carries_gradient_and_varies():
     made = model.synthesize(TEXTS, SPKS, grad=True)
     made.speech.feats.sum().backward()
     assert model.tts.feat_out.weight.grad.abs().sum() > 0
-    varied = [model.synthesize(TEXTS, SPKS, variation=Variation(0.2, 0.2, 0.5, 0.5), generator=torch.Generator().manual_seed(n)) for n in (1, 1, 2)]
+    varied = [
+        model.synthesize(TEXTS, SPKS, variation=Variation(0.2, 0.2, 0.5, 0.5), generator=torch.Generator().manual_seed(n))
+        for n in (1, 1, 2)
+    ]
     torch.testing.assert_close(varied[0].speech.feats, varied[1].speech.feats)
     assert not torch.equal(varied[0].durations, varied[2].durations)
     assert (made.durations.sum(1) == made.speech.lengths).all()

@@ -86,6 +86,10 @@ def test_create_names_the_mistake():
     from cycle.errors import UserError
 
     assert isinstance(create("cycle.objectives.speech_chain:AsrThroughTts", {"scale": 2.0}, "x"), AsrThroughTts)
-    for use, args in (("cycle.objectives.nothing:X", {}), ("cycle.objectives.supervised:X", {}), ("cycle.objectives.supervised:AsrSupervised", {"a": 1})):
-        with pytest.raises(UserError, match="rounds.objectives.x"):
+    for use, args in (
+        ("cycle.objectives.nothing:X", {}),
+        ("cycle.objectives.supervised:X", {}),
+        ("cycle.objectives.supervised:AsrSupervised", {"a": 1}),
+    ):
+        with pytest.raises(UserError, match=r"rounds\.objectives\.x"):
             create(use, args, "rounds.objectives.x")

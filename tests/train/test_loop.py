@@ -48,7 +48,7 @@ def trainer(folder, objective, updates=40, every=1, seconds=0.0):
 def test_resume_equals_uninterrupted(tmp_path, die_at, every):
     whole, straight = trainer(tmp_path / "a", Objective(), every=every)
     straight.fit()
-    killed, first = trainer(tmp_path / "b", Objective(die_at=die_at - die_at % every), every=every)
+    _, first = trainer(tmp_path / "b", Objective(die_at=die_at - die_at % every), every=every)
     if die_at > 3:
         with pytest.raises(KeyboardInterrupt):
             first.fit()

@@ -1,0 +1,86 @@
+"""The door: layers, types, unknown keys, presets; and every YAML that ships is loaded."""
+
+import pytest
+import yaml
+
+from cycle.config import ROOT, as_dict, available, corpora, flatten, load, read_yaml
+from cycle.errors import UserError
+
+
+def test_base_yaml_holds_every_key():
+    from omegaconf import OmegaConf
+
+    from cycle.config import Config
+
+    known = set(flatten(OmegaConf.to_container(OmegaConf.structured(Config))))
+    written = set(flatten(read_yaml(ROOT / "conf/base.yaml")))
+    assert written == known
+
+
+@pytest.mark.parametrize("corpus", corpora())
+@pytest.mark.parametrize("preset", available("conf/presets"))
+def test_every_shipped_combination_loads(corpus, preset):
+    for recipe in available("conf/recipes"):
+        for control in [None, *available("conf/controls")]:
+            config = load(corpus, recipe, [f"preset={preset}"], "cpu", control)
+            assert config.preset == preset and config.pools.test > 0
+
+
+def test_order_of_layers():
+    assert load("hsk", "cycle", [], "cuda").pools.speech == 3000
+    assert load("hsk", "cycle", [], "cpu").preset == "cpu"
+    assert load("hsk", "cycle", ["preset=smoke"], "cuda").pools.paired < 100
+    assert load("hsk", "cycle", ["preset=smoke", "pools.paired=77"]).pools.paired == 77
+    assert (
+        load("hsk", "cycle", ["seed=5", "rounds.objectives.tts_through_asr.weight=0.5"]).rounds.objectives["tts_through_asr"].weight == 0.5
+    )
+
+
+def test_controls_share_everything_but_the_data():
+    main, control = (flatten(as_dict(load("hsk", "cycle", [], "cpu", c))) for c in (None, "more_steps"))
+    changed = {k for k in main if main[k] != control.get(k)}
+    assert changed and all(k.startswith("rounds.objectives.") and (".mix." in k or k.endswith(".weight")) for k in changed)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rounds.cuont=3"], r"rounds\.cuont"),
+        (["seed=abc"], "seed"),
+        (["rounds.count=many"], r"rounds\.count"),
+        (["nonsense"], "not key=value"),
+        (["preset=huge"], "no preset 'huge'.*choose one of: cpu"),
+    ],
+)
+def test_mistakes_are_named(words, said):
+    with pytest.raises(UserError, match=said):
+        load("mini", "cycle", words)
+
+
+def test_unknown_names_list_what_there_is():
+    with pytest.raises(UserError, match=r"no corpus 'x'.*hsk"):
+        load("x", "cycle", [])
+    with pytest.raises(UserError, match=r"no recipe 'x'.*cycle"):
+        load("mini", "x", [])
+
+
+def test_yaml_faults_name_file_and_line(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(UserError, match=r"a\.yaml:\d+: is not valid YAML"):
+        read_yaml(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="UTF-8"):
+        read_yaml(file)
+    file.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError):
+        read_yaml(file)
+
+
+def test_selection_rules_of_recipes_exist():
+    from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES
+
+    for name in available("conf/recipes"):
+        rounds = yaml.safe_load((ROOT / f"conf/recipes/{name}.yaml").read_text())["rounds"]
+        assert {r["rule"] for r in rounds.get("select_labels", [])} <= set(LABEL_RULES)
+        assert {r["rule"] for r in rounds.get("select_synthetic", [])} <= set(SYNTHETIC_RULES)
