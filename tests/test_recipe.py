@@ -1,0 +1,200 @@
+"""The recipe as a user runs it: all stages, a second call, `kill -9`, stock ESPnet on what comes out, bad input on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cycle.config import ROOT, available
+
+SMOKE = ("--", "preset=smoke")
+
+
+def cycle(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run([sys.executable, "-m", "cycle", *map(str, words)], capture_output=True, text=True, env=variables, timeout=900)
+
+
+def rates(exp: Path) -> dict:
+    summary = json.loads((exp / "summary.json").read_text())
+    return {"systems": summary["systems"], "rounds": summary["rounds"]}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    exp = tmp_path_factory.mktemp("recipe") / "mini"
+    done = cycle("run", "--exp", exp, *SMOKE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return exp
+
+
+def test_summary_is_as_promised(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    for key in ("corpus", "recipe", "metric", "higher_is_better", "seconds", "device", "seed", "systems", "rounds", "relative_reduction", "gap_recovered"):
+        assert key in summary
+    assert summary["metric"] == "syllable_error_rate" and summary["gap_recovered"] is None
+    assert set(summary["systems"]) == {"baseline", "cycle"}
+    for system in summary["systems"].values():
+        assert system["rate"] == pytest.approx(system["errors"] / system["ref"])
+        assert system["ci95"][0] <= system["rate"] <= system["ci95"][1]
+    assert [r["round"] for r in summary["rounds"]] == [0, 1, 2]
+    assert all(0 <= r[k] for r in summary["rounds"] for k in ("asr_dev", "asr_test", "tts_intelligibility"))
+
+
+def test_a_second_call_skips_everything(finished):
+    start = time.monotonic()
+    again = cycle("run", "--exp", finished, *SMOKE)
+    assert again.returncode == 0 and again.stdout.count("finished, skipped") == 7
+    assert time.monotonic() - start < 30
+    looked = cycle("run", "--exp", finished, *SMOKE, PYTHONPROFILEIMPORTTIME="1")
+    assert "| torch\n" not in looked.stderr and "espnet2" not in looked.stderr
+
+
+def test_what_a_round_leaves(finished):
+    for number in range(3):
+        for model in ("asr", "tts"):
+            for file in ("config.yaml", "model.pth"):
+                assert (finished / f"round_{number:02d}" / model / file).is_file()
+    rejected = (finished / "round_01/selection/labels_rejected.tsv").read_text().splitlines()
+    kept = (finished / "round_01/selection/labels_kept.tsv").read_text().splitlines()
+    assert rejected[0].startswith("utt\treason") and len(rejected) + len(kept) == 2 + 40
+    monitors = json.loads((finished / "round_01/metrics.json").read_text())
+    assert {"asr_dev", "synthetic_error", "kept_share", "tts_duration_std", "tts_pitch_std", "vocabulary", "status"} <= set(monitors)
+    assert list((finished / "report/figures").glob("*.pdf")) and list((finished / "report/figures").glob("*.png"))
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_changed_settings_are_refused_by_name(finished):
+    refused = cycle("run", "--exp", finished, "--", "preset=smoke", "rounds.updates=17")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: ") and "rounds.updates: 16 -> 17" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_stock_espnet_agrees(finished, tmp_path):
+    import torch
+    from espnet2.bin.asr_inference import Speech2Text
+    from espnet2.bin.tts_inference import Text2Speech
+
+    from cycle.config import Features
+    from cycle.data.features import recording_mel
+
+    last = finished / "round_02"
+    wavs = sorted((finished / "corpus").glob("*.wav"))[:3]
+    said = cycle("transcribe", finished, *wavs, "--round", "2", "--search", "joint", "--beam", "4", "--ctc-weight", "0.3")
+    assert said.returncode == 0, said.stderr
+    ours = [line.split("\t")[1] for line in said.stdout.splitlines()]
+    stock = Speech2Text(last / "asr/config.yaml", last / "asr/model.pth", beam_size=4, ctc_weight=0.3, lm_weight=0.0)
+    assert ours == [stock(recording_mel(wav, Features()))[0][0] for wav in wavs]
+    out, feats = tmp_path / "a.wav", tmp_path / "a.npy"
+    text = (finished / "data/test/tokens").read_text().splitlines()[0].split(maxsplit=1)[1]
+    speakers = json.loads((finished / "tokens/stats.json").read_text())["speakers"]
+    made = cycle("synthesize", finished, text, "--round", "2", "--spk", speakers[1], "--out", out, "--feats", feats)
+    assert made.returncode == 0, made.stderr
+    theirs = Text2Speech(last / "tts/config.yaml", last / "tts/model.pth")(text, sids=torch.tensor([1]))["feat_gen"]
+    np.testing.assert_allclose(np.load(feats), theirs.numpy(), atol=1e-4)
+    assert out.stat().st_size > 1000
+
+
+def test_no_leak_between_pools(finished):
+    def texts(path: Path) -> set[str]:
+        return {line.split(maxsplit=1)[1] for line in path.read_text().splitlines()}
+
+    evaluation = texts(finished / "data/dev/tokens") | texts(finished / "data/test/tokens")
+    speech = texts(finished / "oracle/speech/tokens")
+    paired, text = texts(finished / "data/paired/tokens"), texts(finished / "data/text/tokens")
+    assert not evaluation & (speech | paired | text) and not speech & text
+    assert not (finished / "data/speech/text").exists() and not (finished / "data/speech/tokens").exists()
+
+
+def run_and_kill(words: list[str], seconds: float) -> bool:
+    """Starts a command and kills its process group; returns whether it had finished."""
+    process = subprocess.Popen([sys.executable, "-m", "cycle", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return False
+    assert process.returncode == 0
+    return True
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.all)])
+def test_kill_nine_changes_nothing(finished, tmp_path, kills):
+    words = ["run", "--exp", str(tmp_path / "mini"), *SMOKE]
+    rng = random.Random(kills)
+    for _ in range(kills):
+        if run_and_kill(words, rng.uniform(3, 25)):
+            break
+    last = cycle(*words)
+    assert last.returncode == 0, last.stdout[-2000:] + last.stderr[-2000:]
+    assert rates(tmp_path / "mini") == rates(finished)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--corpus", "nothing"], "no corpus 'nothing'"),
+        (["--recipe", "nothing"], "no recipe 'nothing'"),
+        (["--controls", "nothing"], "no control 'nothing'"),
+        (["--stage", "9"], "stages are 1 to 7"),
+        (["--wrong"], "--wrong"),
+        (["--rounds", "0"], "whole number"),
+        (["--corpus", "hsk", "--data", "/nowhere"], "/nowhere"),
+        (["--stage", "4"], "run the stages before"),
+        (["--", "rounds.cuont=1"], "rounds.cuont"),
+        (["--", "preset=tiny"], "no preset"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, words, said):
+    done = cycle("run", "--exp", tmp_path / "exp", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_no_gpu_is_told(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = cycle("run", "--exp", tmp_path / "exp", "--device", "cuda", *SMOKE)
+    assert done.returncode == 2 and done.stderr.startswith("error: --device cuda: no GPU was found")
+
+
+def test_verbs_name_their_mistakes(finished, tmp_path):
+    for words in (
+        ["transcribe", tmp_path, "x.wav"],
+        ["transcribe", finished, tmp_path / "missing.wav"],
+        ["synthesize", finished, "ABC", "--out", tmp_path / "a.wav"],
+        ["synthesize", finished, "我", "--spk", "nobody", "--out", tmp_path / "a.wav"],
+        ["synthesize", finished, "我", "--round", "9", "--out", tmp_path / "a.wav"],
+        ["compare", tmp_path],
+        ["check", tmp_path / "missing"],
+        ["nonsense"],
+    ):
+        done = cycle(*words)
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr, (words, done.stderr)
+
+
+def test_help_is_quick_and_names_the_options():
+    start = time.monotonic()
+    done = cycle("run", "--help")
+    assert done.returncode == 0 and "--controls" in done.stdout and time.monotonic() - start < 5
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("recipe", available("conf/recipes"))
+def test_every_recipe_runs(tmp_path, recipe):
+    done = cycle("run", "--exp", tmp_path / "mini", "--recipe", recipe, "--controls", "all", *SMOKE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert {"baseline", recipe, "more_steps", "pseudo_only", "tts_only", "lm", "oracle"} == set(rates(tmp_path / "mini")["systems"])
