@@ -141,7 +141,7 @@ STAGES = (
           lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.root / "pretrain"]),
     Stage(4, "rounds", "the cycle", ("seed", "rounds", "prior"), lambda e: [e.tokens, e.round(0)],
           lambda e: [e.path / "rounds.json", e.path / "work", *sorted(e.path.glob("round_0[1-9]")), *sorted(e.path.glob("round_[1-9]?"))]),
-    Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "lm", "judge"),
+    Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "judge"),
           lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),
     Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"],
           lambda e: [e.summary, e.scores], derived=True),
