@@ -44,4 +44,4 @@ done
 
 python=$("$root/tools/install.sh")
 # PYTHONSAFEPATH keeps the caller's folder, where relative paths start, out of what can be imported.
-PYTHONSAFEPATH=1 PYTHONPATH=$root exec "$python" -m cycle run "$@"
+PYTHONSAFEPATH=1 PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m cycle run "$@"

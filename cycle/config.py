@@ -184,6 +184,15 @@ class Config:
     run: Run = field(default_factory=Run)
 
 
+def _fitting(path: Path, merged: DictConfig) -> dict[str, Any]:
+    """A preset's or control's YAML, less what it says of objectives that the recipe does not have."""
+    value = read_yaml(path)
+    rounds = value.get("rounds") or {}
+    if "objectives" in rounds:
+        rounds["objectives"] = {k: v for k, v in rounds["objectives"].items() if k in merged.rounds.objectives}
+    return value
+
+
 def available(folder: str, pattern: str = "*.yaml") -> list[str]:
     """Names of what lies in a folder of the repository: recipes, controls, corpora."""
     return sorted(p.stem for p in (ROOT / folder).glob(pattern))
@@ -267,23 +276,42 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
         (read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml"),
         (read_yaml(_named("conf/recipes", recipe, "recipe")), f"conf/recipes/{recipe}.yaml"),
         (own, f"egs/{corpus}/conf.yaml"),
-        (read_yaml(preset_file), f"conf/presets/{preset}.yaml"),
+        (preset_file, f"conf/presets/{preset}.yaml"),
         (sizes.get(preset) or {}, f"egs/{corpus}/conf.yaml (presets.{preset})"),
     ]
-    if control:
-        layers.append((read_yaml(_named("conf/controls", control, "control")), f"conf/controls/{control}.yaml"))
     merged = OmegaConf.structured(Config)
     for value, where in layers:
-        merged = _merge(merged, value, where)
+        merged = _merge(merged, _fitting(value, merged) if isinstance(value, Path) else value, where)
     for word in words:
         try:
             value = OmegaConf.from_dotlist([word])
         except Exception as error:  # the word is the user's, whatever the parser makes of it
             raise UserError(f"{word!r} cannot be read as key=value", None) from error
         merged = _merge(merged, value, f"-- {word}")
+    if control:  # last: no setting may give a control what it must not have
+        merged = _merge(merged, _fitting(_named("conf/controls", control, "control"), merged), f"conf/controls/{control}.yaml")
     merged.preset = preset
+    _check(merged)
     config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     return config
+
+
+def _check(merged: DictConfig) -> None:
+    """What types cannot say.
+
+    Raises:
+        UserError: a value outside of its choices.
+    """
+    for pool in merged.prior.pools:
+        if pool not in ("paired", "text"):
+            raise UserError(f"prior.pools: {pool!r} is not open to the prior", None, "choose among: paired, text")
+    choices: dict[str, tuple[str, ...]] = {"rounds.on_collapse": ("rollback", "stop"), "rounds.label.source": ("asr", "oracle")}
+    choices |= {f"{search}.method": ("ctc_greedy", "ctc_beam", "joint") for search in ("decode", "lm", "rounds.label.search")}
+    for key, allowed in choices.items():
+        if OmegaConf.select(merged, key) not in allowed:
+            raise UserError(f"{key}: {OmegaConf.select(merged, key)!r}", None, f"choose one of: {', '.join(allowed)}")
+    if merged.aligner.subsample != 1:
+        raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
 
 
 def as_dict(config: Config) -> dict[str, Any]:

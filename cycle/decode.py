@@ -12,7 +12,7 @@ from cycle.config import Search
 from cycle.data import kaldi
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
-from cycle.exchange.evaluate import best_text, decode, prior_scores, tuned, unit_error
+from cycle.exchange.evaluate import transcripts, tuned, unit_error
 from cycle.exchange.pools import known_speakers, open_pool, sweep, with_texts
 from cycle.exchange.speak import draw_speakers
 from cycle.experiment import Experiment
@@ -64,13 +64,8 @@ def decode_system(exp: Experiment, system: str, folder: Path, search: Search, fa
 
 
 def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Search, prior: NGram, fabric: Fabric) -> list[str]:
-    from dataclasses import replace
-
     stream = open_pool(exp, name)
-    nbest = search.beam if search.prior_weight else search.nbest
-    lists = decode(asr, stream, replace(search, nbest=nbest), exp.config.rounds.label.batch_frames, fabric, f"{system}: decoding {name}")
-    priors = prior_scores(lists, prior) if search.prior_weight else [[0.0] * len(h) for h in lists]
-    hyps = [best_text(h, p, search) for h, p in zip(lists, priors, strict=True)]
+    hyps, lists = transcripts(asr, stream, search, prior, exp.config.rounds.label.batch_frames, fabric, f"{system}: decoding {name}")
     utts = {u.utt_id: u for u in kaldi.read(exp.data(name))}
     write_jsonl(exp.decoded(system) / f"{name}.jsonl", (
         {"utt": utt, "spk": spk, "text": utts[utt].text, "ref": ref, "hyp": hyp, "logp": h[0].logp if h else None,
@@ -83,11 +78,12 @@ def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Searc
 def _test_error(exp: Experiment, folder: Path, fabric: Fabric, sets: dict[str, list[str]] | None) -> float:
     """A round's error on test, only ever reported."""
     test = open_pool(exp, "test")
-    if sets is None:
-        asr = load_asr(folder, exp.config, fabric.device)
-        lists = decode(asr, test, exp.config.decode, exp.config.rounds.label.batch_frames, fabric, f"{folder.name}: decoding test")
-        return unit_error(exp, test.texts, [h[0].text if h else "" for h in lists])
-    return unit_error(exp, test.texts, sets["test"])
+    if sets is not None:
+        return unit_error(exp, test.texts, sets["test"])
+    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
+    search = tuned(exp, asr, exp.config.decode, prior, fabric)
+    hyps, _ = transcripts(asr, test, search, prior, exp.config.rounds.label.batch_frames, fabric, f"{folder.name}: decoding test")
+    return unit_error(exp, test.texts, hyps)
 
 
 def open_judge(exp: Experiment, fabric: Fabric) -> FrameCTC:
@@ -108,7 +104,7 @@ def _joined(a: Stream, b: Stream) -> Stream:
 
 
 def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabric) -> dict[str, float]:
-    """How badly the judge hears a round's synthesiser say the test sentences, and its distance to the real recordings' mean."""
+    """How badly the judge hears a round's synthesiser say the test sentences."""
     test = open_pool(exp, "test")
     tts = load_tts(folder, exp.config, read_voices(exp.tokens), fabric.device)
     speakers = list(known_speakers(open_pool(exp, "paired")))

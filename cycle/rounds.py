@@ -22,6 +22,7 @@ from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
 log = logging.getLogger("cycle")
+FLOOR = 0.02  # dev error may always rise by this much: a few errors among few sentences are no collapse
 
 
 def main(exp: Experiment) -> None:
@@ -73,16 +74,17 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
     """One round from round `start`; returns its metrics, which also lie in its folder."""
     work = exp.work(number)
     log.info("round %d of %d, from round %d", number, exp.config.rounds.count, start)
-    if not (work / "asr" / "model.pth").exists() or not (work / "tts" / "model.pth").exists():
+    trained, done = work / "trained.json", work / "metrics.json"  # each written last, when what it speaks of is whole
+    if not trained.exists() and not done.exists():
         data = exchange(exp, number, exp.round(start), work, fabric)
-        write_json(work / "monitors.json", data.monitors)
         failure = train_round(exp, number, exp.round(start), data, rate, work, fabric)
-        write_json(work / "failure.json", failure)
-    metrics: dict[str, Any] = {"round": number, "from": start, **read_json(work / "monitors.json"), **dev_error(exp, work, fabric)}
-    metrics["status"] = read_json(work / "failure.json") or health(exp, metrics)
-    write_json(work / "metrics.json", metrics)
-    for leftover in ("monitors.json", "failure.json"):
-        (work / leftover).unlink()
+        write_json(trained, {"monitors": data.monitors, "failure": failure})
+    if not done.exists():
+        monitors, failure = read_json(trained)["monitors"], read_json(trained)["failure"]
+        metrics = {"round": number, "from": start, **monitors, **dev_error(exp, work, fabric)}
+        write_json(done, {**metrics, "status": failure or health(exp, metrics)})
+    metrics = read_json(done)
+    trained.unlink(missing_ok=True)
     for leftover in ("synthetic", "state"):
         shutil.rmtree(work / leftover, ignore_errors=True)
     os.replace(work, exp.round(number))
@@ -92,8 +94,9 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
 
 def health(exp: Experiment, metrics: dict[str, Any]) -> str:
     """`ok`, or what is wrong with a round."""
-    best = min(read_json(exp.round(n) / "metrics.json")["asr_dev"] for n in exp.rounds_done())
-    limit = best * (1 + exp.config.rounds.collapse_margin)
+    before = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
+    best = min(m["asr_dev"] for m in before if m["status"] == "ok")
+    limit = max(best * (1 + exp.config.rounds.collapse_margin), best + FLOOR)
     if metrics["empty_share"] > 0.5:
         return "collapsed: more than half of the dev hypotheses are empty"
     if metrics["asr_dev"] > limit:

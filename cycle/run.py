@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from cycle import stage
 from cycle.config import ROOT, Config, as_dict, available, load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
-from cycle.files import read_json, write_json, write_text
+from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
 
 log = logging.getLogger("cycle")
@@ -78,40 +81,59 @@ def redo(exp: Experiment, first: int) -> None:
     for s in reversed(stage.STAGES):
         if s.number >= first:
             stage.clear(s, exp)
+    if first <= 5:
+        shutil.rmtree(exp.path / "decode", ignore_errors=True)
+        for control in exp.path.glob("controls/*/stamps/5_decode.json"):
+            control.unlink()
     if first <= 4:
-        import shutil
-
         shutil.rmtree(exp.path / "controls", ignore_errors=True)
-        shutil.rmtree(exp.root / "decode", ignore_errors=True)
         (exp.path / "final").unlink(missing_ok=True)
-        if first <= 3:
-            shutil.rmtree(exp.path / "tensorboard", ignore_errors=True)
-            (exp.path / "metrics.jsonl").unlink(missing_ok=True)
+    if first <= 3:
+        shutil.rmtree(exp.path / "tensorboard", ignore_errors=True)
+        (exp.path / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
     exp = open_experiment(options)
     controls = wanted_controls(options.controls)
-    if options.redo:
-        redo(exp, options.stage)
     exp.path.mkdir(parents=True, exist_ok=True)
     setup(exp.path / "run.log")
     if options.control:  # a worker of --jobs
         return run_control(exp, options.control, options)
-    record(exp, options)
+    alone = lock(exp.path)  # held until the process ends
+    log.debug("locked %s", alone.name)
+    if options.redo:
+        redo(exp, options.stage)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
                 run_controls(exp, controls, options)
                 list_systems(exp)
+            stage.refuse(s, exp)
+            if s.number <= 5:  # what the models are made with; scoring alone must not touch it
+                record(exp)
             stage.run(s, exp)
     if options.stop_stage in (4, 5):
         run_controls(exp, controls, options)
     return 0
 
 
-def record(exp: Experiment, options: argparse.Namespace) -> None:
+def lock(path: Path) -> IO[str]:
+    """Keeps a second run out of an experiment folder; the kernel lets go when this process ends, however it ends.
+
+    Raises:
+        UserError: another run is at work there.
+    """
+    handle = open(path / ".lock", "w")  # noqa: SIM115  # open as long as the process lives
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError("another run is at work here", path, "wait for it, or name another folder with --exp") from error
+    return handle
+
+
+def record(exp: Experiment) -> None:
     """The completed configuration beside the models."""
     import yaml
 
@@ -125,6 +147,10 @@ def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace)
         for name in names:
             run_control(exp, name, options)
         return
+    from cycle.decode import open_judge
+    from cycle.train.device import fabric
+
+    open_judge(exp, fabric(exp.device))  # one for all, before several would train it at once
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
 
     def work(name: str) -> tuple[str, int]:
@@ -145,7 +171,11 @@ def run_control(exp: Experiment, name: str, options: argparse.Namespace) -> int:
     """Stages 4 and 5 of one control; `lm` is the baseline decoded otherwise and has no rounds."""
     if name == "lm":
         path = exp.decoded("lm")
-        seen = {"lm": as_dict(exp.config)["lm"], "baseline": (exp.round(0) / "asr" / "model.pth").stat().st_mtime_ns}
+        settings = as_dict(exp.config)
+        seen = {
+            "lm": settings["lm"],
+            "inputs": digest([exp.tokens / "prior.json", exp.round(0) / "asr" / "model.pth", exp.data("dev"), exp.data("test")]),
+        }
         stamp = path / "stamp.json"
         if not (stamp.exists() and read_json(stamp) == seen):
             from cycle.decode import decode_lm

@@ -82,6 +82,31 @@ def clear(stage: Stage, exp: Experiment) -> None:
             path.unlink(missing_ok=True)
 
 
+def title(stage: Stage, exp: Experiment) -> str:
+    return f"stage {stage.number} ({stage.verb})" + (f" of {exp.control}" if exp.control else "")
+
+
+def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[str, Any], str | None]:
+    """Refuses a stage that cannot run, before anything is touched.
+
+    Returns:
+        the stamp that is there, the one it would get, and what differs between them.
+
+    Raises:
+        UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
+    """
+    file, name = stage.stamp_file(exp), title(stage, exp)
+    missing = [p for p in stage.inputs(exp) if not p.exists()]
+    if missing:
+        raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
+    old = read_json(file) if file.exists() else None
+    new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
+    changed = difference(old, new) if old else None
+    if changed and not stage.derived:
+        raise UserError(f"{name} was run with other settings: {changed}", file, f"put them back, or add --stage {stage.number} --redo")
+    return old, new, changed
+
+
 def run(stage: Stage, exp: Experiment) -> bool:
     """Runs a stage unless it is finished.
 
@@ -91,20 +116,11 @@ def run(stage: Stage, exp: Experiment) -> bool:
     Raises:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
-    file = stage.stamp_file(exp)
-    name = f"stage {stage.number} ({stage.verb})" + (f" of {exp.control}" if exp.control else "")
-    missing = [p for p in stage.inputs(exp) if not p.exists()]
-    if missing:
-        raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
-    old = read_json(file) if file.exists() else None
-    new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
-    if old:
-        changed = difference(old, new)
-        if changed and not stage.derived:
-            raise UserError(f"{name} was run with other settings: {changed}", file, f"put them back, or add --stage {stage.number} --redo")
-        if not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]):
-            log.info("%s: finished, skipped", name)
-            return False
+    file, name = stage.stamp_file(exp), title(stage, exp)
+    old, new, changed = refuse(stage, exp)
+    if old and not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]):
+        log.info("%s: finished, skipped", name)
+        return False
     write_json(file, new)
     log.info("%s: %s", name, stage.title)
     start = time.monotonic()
@@ -139,8 +155,9 @@ STAGES = (
           lambda e: [e.tokens, e.root / "feats"]),
     Stage(3, "pretrain", "recogniser and synthesiser on the paired pool", ("seed", "asr", "tts", "aligner", "pretrain"),
           lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.root / "pretrain"]),
-    Stage(4, "rounds", "the cycle", ("seed", "rounds", "prior"), lambda e: [e.tokens, e.round(0)],
-          lambda e: [e.path / "rounds.json", e.path / "work", *sorted(e.path.glob("round_0[1-9]")), *sorted(e.path.glob("round_[1-9]?"))]),
+    Stage(4, "rounds", "the cycle", ("seed", "rounds", "prior", "decode"),
+          lambda e: [*_pools(e), e.tokens, e.aligner / "model.pth", e.round(0)],
+          lambda e: [e.path / "rounds.json", e.path / "work", *(p for p in e.path.glob("round_*") if p.name != "round_00")]),
     Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "judge"),
           lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),
     Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"],

@@ -21,7 +21,9 @@ SMOKE = ("--", "preset=smoke")
 
 def cycle(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    return subprocess.run([sys.executable, "-m", "cycle", *map(str, words)], capture_output=True, text=True, env=variables, timeout=900)
+    return subprocess.run(
+        [sys.executable, "-m", "cycle", *map(str, words)], capture_output=True, text=True, env=variables, timeout=900, check=False
+    )
 
 
 def rates(exp: Path) -> dict:
@@ -39,7 +41,19 @@ def finished(tmp_path_factory) -> Path:
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    for key in ("corpus", "recipe", "metric", "higher_is_better", "seconds", "device", "seed", "systems", "rounds", "relative_reduction", "gap_recovered"):
+    for key in (
+        "corpus",
+        "recipe",
+        "metric",
+        "higher_is_better",
+        "seconds",
+        "device",
+        "seed",
+        "systems",
+        "rounds",
+        "relative_reduction",
+        "gap_recovered",
+    ):
         assert key in summary
     assert summary["metric"] == "syllable_error_rate" and summary["gap_recovered"] is None
     assert set(summary["systems"]) == {"baseline", "cycle"}
@@ -47,7 +61,7 @@ def test_summary_is_as_promised(finished):
         assert system["rate"] == pytest.approx(system["errors"] / system["ref"])
         assert system["ci95"][0] <= system["rate"] <= system["ci95"][1]
     assert [r["round"] for r in summary["rounds"]] == [0, 1, 2]
-    assert all(0 <= r[k] for r in summary["rounds"] for k in ("asr_dev", "asr_test", "tts_intelligibility"))
+    assert all(r[k] >= 0 for r in summary["rounds"] for k in ("asr_dev", "asr_test", "tts_intelligibility"))
 
 
 def test_a_second_call_skips_everything(finished):
@@ -117,8 +131,9 @@ def test_no_leak_between_pools(finished):
 
 def run_and_kill(words: list[str], seconds: float) -> bool:
     """Starts a command and kills its process group; returns whether it had finished."""
-    process = subprocess.Popen([sys.executable, "-m", "cycle", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "cycle", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=variables)
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

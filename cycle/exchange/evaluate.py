@@ -77,6 +77,16 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
     return tune_prior(lists, prior_scores(lists, prior), dev.texts, search)
 
 
+def transcripts(
+    asr: Recognizer, stream: Stream, search: Search, prior: NGram, budget: int, fabric: Fabric, title: str
+) -> tuple[list[str], list[list[Hypothesis]]]:
+    """The best hypothesis of each utterance, the prior included where the search gives it a weight; and the lists it was chosen from."""
+    nbest = search.beam if search.prior_weight else search.nbest
+    lists = decode(asr, stream, replace(search, nbest=nbest), budget, fabric, title)
+    priors = prior_scores(lists, prior) if search.prior_weight else [[0.0] * len(hyps) for hyps in lists]
+    return [best_text(h, p, search) for h, p in zip(lists, priors, strict=True)], lists
+
+
 def unit_error(exp: Experiment, refs: list[str], hyps: list[str]) -> float:
     """Error rate in the corpus's unit (syllables, words)."""
     units = next(iter(spelling(exp.config.corpus.language).rates.values()))
@@ -86,7 +96,8 @@ def unit_error(exp: Experiment, refs: list[str], hyps: list[str]) -> float:
 def dev_error(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
     """Error of `folder/asr` on dev, and how many hypotheses are empty."""
     asr, dev = load_asr(folder, exp.config, fabric.device), open_pool(exp, "dev")
-    lists = decode(asr, dev, exp.config.decode, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
-    hyps = [h[0].text if h else "" for h in lists]
+    prior = NGram.load(exp.tokens / "prior.json")
+    search = tuned(exp, asr, exp.config.decode, prior, fabric)
+    hyps, _ = transcripts(asr, dev, search, prior, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
     tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])
     return {"asr_dev": unit_error(exp, dev.texts, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}

@@ -120,17 +120,20 @@ def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: Round
     texts = choose_sentences(open_pool(exp, "text"), conf.speak.count, number)
     texts.spks = draw_speakers(texts, list(known_speakers(out.streams["paired"])), seed)
     out.streams["text"] = texts
+    if "synthetic" not in wanted_streams(exp):
+        return
     store, spoken = speak_pool(work / "synthetic", texts, tts, asr, conf.speak, seed, fabric)
     kept, rejected = select(spoken, conf.select_synthetic, SYNTHETIC_RULES, number, {}, "rounds.select_synthetic")
     out.streams["synthetic"] = synthetic_stream(store, kept)
     _write_selection(work, "synthetic", [(s.utt, s.text, s.heard, s.spk) for s in kept],
                      [(s.utt, reason, s.text, s.heard, s.spk) for s, reason in rejected], ("text", "heard", "spk"))  # fmt: skip
-    finite = [s for s in spoken if s.finite]
+    finite = [s for s in spoken if s.finite and np.isfinite(s.duration_std)]  # an autoregressive synthesiser has no durations
+    if finite:
+        out.monitors["tts_duration_std"] = float(np.mean([s.duration_std for s in finite]))
+        out.monitors["tts_pitch_std"] = float(np.mean([s.pitch_std for s in finite]))
     out.monitors |= {
         "synthetic_error": error_rate([s.text.split() for s in spoken], [s.heard.split() for s in spoken]),
         "synthetic_kept": len(kept) / max(1, len(spoken)),
-        "tts_duration_std": float(np.nanmean([s.duration_std for s in finite])),
-        "tts_pitch_std": float(np.nanmean([s.pitch_std for s in finite])),
     }
 
 

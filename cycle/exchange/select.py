@@ -6,6 +6,7 @@ the rules before them kept. `number` is the round, from 1: an argument given as 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -113,10 +114,11 @@ def select(items: Sequence[Any], rules: Sequence[Rule], known: dict[str, Callabl
     for rule in rules:
         if rule.rule not in known:
             raise UserError(f"no selection rule {rule.rule!r}", where, f"choose one of: {', '.join(known)}")
-        try:
-            reasons = known[rule.rule](kept, number, context, **rule.args)
-        except TypeError as error:
-            raise UserError(f"rule {rule.rule!r}: {error}", where) from error
+        function = known[rule.rule]
+        strangers = set(rule.args) - set(inspect.signature(function).parameters)
+        if strangers:
+            raise UserError(f"rule {rule.rule!r} takes no {sorted(strangers)[0]!r}", where)
+        reasons = function(kept, number, context, **rule.args)
         rejected += [(item, reason) for item, reason in zip(kept, reasons, strict=True) if reason]
         kept = [item for item, reason in zip(kept, reasons, strict=True) if not reason]
     return kept, rejected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +91,3 @@ def _speak(writer: ShardWriter, stream: Stream, tts: Synthesizer, asr: Recognize
 def synthetic_stream(store: FeatureStore, spoken: list[Spoken]) -> Stream:
     """Synthetic speech as a stream for the recogniser."""
     return Stream("synthetic", [s.utt for s in spoken], [s.spk for s in spoken], [s.text for s in spoken], store, [s.row for s in spoken])
-
-
-def remove(folder: Path) -> None:
-    """Synthetic features are large and can be made again."""
-    for file in folder.glob("*.npy"):
-        os.remove(file)

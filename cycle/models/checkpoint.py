@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,28 @@ def model_conf(conf: Model) -> dict[str, Any]:
     return merged(read_yaml(path), conf.conf)
 
 
-def task_args(defaults: dict[str, Any], conf: dict[str, Any], where: str) -> argparse.Namespace:
-    """ESPnet's default arguments with ours over them.
+def task_args(task: Any, conf: dict[str, Any], where: str) -> argparse.Namespace:
+    """ESPnet's default arguments of a task with ours over them.
 
     The defaults carry the `*_conf` of ESPnet's default classes: where the class changes, they are dropped, not merged.
 
     Raises:
         UserError: a key that ESPnet does not know.
     """
+    defaults = _defaults(task)
     unknown = sorted(set(conf) - set(defaults))
     if unknown:
         raise UserError(f"unknown key {unknown[0]!r}", where, "the keys are those of ESPnet's own training YAML")
     return argparse.Namespace(**{**defaults, **conf})
+
+
+def _defaults(task: Any) -> dict[str, Any]:
+    """ESPnet asks its parser for the defaults, and the parser reads the command line: ours must not be there."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        return dict(task.get_default_config())
+    finally:
+        sys.argv = argv
 
 
 def save(folder: Path, module: nn.Module, args: argparse.Namespace | dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
 
 IGNORE = -1  # padding of targets
+IMPOSSIBLE = 1e4  # minus log-probability of a text that needs more frames than there are; torch would say 0, or give no gradient
 
 
 class EspnetRecognizer(nn.Module):
@@ -35,7 +36,7 @@ class EspnetRecognizer(nn.Module):
         super().__init__()
         shared = {"token_list": vocabulary.tokens, "token_type": "word", "input_size": n_mels, "frontend": None, "normalize": None,
                   "cleaner": None, "g2p": None, "bpemodel": None}  # fmt: skip
-        self.args = task_args(ASRTask.get_default_config(), {**conf, **shared}, "conf/asr")
+        self.args = task_args(ASRTask, {**conf, **shared}, "conf/asr")
         self.vocabulary = vocabulary
         self.model = ASRTask.build_model(self.args)
         if self.model.ctc is None:
@@ -115,14 +116,16 @@ class EspnetRecognizer(nn.Module):
     def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
         """(B, N) CTC log-probability of N texts an utterance, every path summed, with gradient and without training noise.
 
-        The encoder runs once per utterance, however many texts.
+        The encoder runs once per utterance, however many texts. A text that does not fit into the frames gets -1e4 and no gradient.
         """
         n = len(texts[0])
         with quiet(self):
             logp, lengths = self.emissions(speech)
         ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], logp.device)
+        frames = lengths.repeat_interleave(n)
         value = nn.functional.ctc_loss(
-            logp.float().repeat_interleave(n, 0).transpose(0, 1), ids, lengths.repeat_interleave(n), id_lengths, reduction="none",
-            zero_infinity=True,
-        )  # fmt: skip
+            logp.float().repeat_interleave(n, 0).transpose(0, 1), ids, frames, id_lengths, reduction="none", zero_infinity=True
+        )
+        repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1), device=ids.device) < id_lengths[:, None])).sum(1)
+        value = torch.where(frames >= id_lengths + repeats, value, torch.full_like(value, IMPOSSIBLE))
         return -value.view(len(texts), n)

@@ -69,7 +69,7 @@ class EspnetSynthesizer(nn.Module):
                   "g2p": None}  # fmt: skip
         speakers = {"spks": len(voices.speakers)} if len(voices.speakers) > 1 else {}
         conf = {**conf, **shared, "tts_conf": {**conf.get("tts_conf", {}), **speakers}}
-        self.args = task_args(TTSTask.get_default_config(), conf, "conf/tts")
+        self.args = task_args(TTSTask, conf, "conf/tts")
         self.vocabulary, self.voices = vocabulary, voices
         self.speaker_index = {spk: i for i, spk in enumerate(voices.speakers)}
         self.model = TTSTask.build_model(self.args)

@@ -33,8 +33,8 @@ def expected_risk(logp: Tensor, risk: Tensor, valid: Tensor) -> Tensor:
         valid: (B, N) false where a list is shorter than N.
 
     Returns:
-        (B,) sum_n p_n (risk_n - mean risk), p the softmax of logp over the valid entries. Subtracting the mean changes no gradient's
-        expectation and keeps its size that of the differences.
+        (B,) sum_n p_n (risk_n - mean risk), p the softmax of logp over the valid entries. Subtracting the mean changes no gradient, since
+        the p_n sum to one, and makes the value comparable between utterances.
     """
     p = logp.masked_fill(~valid, -torch.inf).softmax(-1)
     count = valid.sum(-1, keepdim=True)

@@ -154,10 +154,12 @@ class Trainer:
         metrics = Metrics(self.metrics, self.phase, first)
         batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device) for t in self.tasks}
         last, turn = time.monotonic(), 0
+        stats: dict[str, float | Tensor] = {}  # the last values of each task, which need not be active when a line is written
         for step in progress(range(first, self.updates), self.updates - first, self.phase):
-            stats = self._step(step, parts, batches)
+            stats |= self._step(step, parts, batches)
             if (step + 1) % self.run.log_every == 0:
                 metrics.write(step + 1, {k: float(v) for k, v in stats.items()})
+                stats = {}
             if time.monotonic() - last >= self.run.checkpoint_seconds:
                 self._save(parts, step + 1, turn)
                 last, turn = time.monotonic(), 1 - turn
@@ -179,11 +181,11 @@ class Trainer:
                 loss = task.objective(next(batches[task.name]), self.models, step)
             self.fabric.backward(task.weight * loss.value)
             stats |= {f"{task.name}/{k}": v for k, v in loss.stats.items()}
-        norms = [part.step(step, self.updates) for part in parts if any(p.grad is not None for p in part.params)]
-        self.bad_steps = 0 if all(torch.isfinite(n) for n in norms) else self.bad_steps + 1
+        norms = {f"norm/{p.name}": p.step(step, self.updates) for p in parts if any(q.grad is not None for q in p.params)}
+        self.bad_steps = 0 if all(torch.isfinite(n) for n in norms.values()) else self.bad_steps + 1
         if self.bad_steps >= MAX_BAD_STEPS:
             raise Diverged(f"{self.phase}: no finite gradient in {MAX_BAD_STEPS} updates up to {step + 1}")
-        return stats | {f"norm/{i}": n for i, n in enumerate(norms)}
+        return stats | norms
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
         with atomic_write(self.folder / f"state_{turn}.pt", "wb") as handle:

@@ -15,7 +15,7 @@ from cycle.data.batch import Batch, pad, speech_of
 from cycle.data.features import FeatureStore
 
 FRAMES_PER_TOKEN = 12  # for streams of text only: about how long they will sound
-LONGEST = 64  # utterances in a batch at most
+LONGEST = 256  # utterances in a batch at most
 
 
 @dataclass
