@@ -1,0 +1,93 @@
+"""The one log-mel, pitch, and the store they are read back from."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from cycle.config import Features
+from cycle.data.features import FeatureStore, JoinedStore, ShardWriter, extract, log_f0, log_mel, read_audio, recording_mel, trim, unscale
+from cycle.errors import UserError
+
+CONF = Features()
+
+
+def tone(hz=220.0, seconds=0.5, fs=16000, level=0.3):
+    t = np.arange(int(seconds * fs)) / fs
+    return (level * sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 8))).astype(np.float32)
+
+
+def test_log_mel_agrees_with_torchaudio():
+    import torch
+    from torchaudio.transforms import MelSpectrogram
+
+    other = MelSpectrogram(
+        16000, 1024, 1024, 256, 80.0, 7600.0, n_mels=80, power=1.0, norm="slaney", mel_scale="slaney", pad_mode="constant"
+    )
+    mel = other(torch.from_numpy(tone())).T.numpy()
+    np.testing.assert_allclose(log_mel(tone(), CONF), (np.log(np.maximum(mel, 1e-5)) + 6) / 2, atol=2e-3)
+    np.testing.assert_allclose(unscale(log_mel(tone(), CONF)), np.maximum(mel, 1e-5), rtol=1e-2, atol=1e-5)
+
+
+def test_pitch_has_the_mel_s_frames_and_the_right_height():
+    for hz in (110.0, 220.0, 330.0):
+        f0 = log_f0(tone(hz), CONF)
+        assert len(f0) == len(log_mel(tone(hz), CONF)) == 8000 // 256 + 1
+        assert np.exp(np.median(f0)) == pytest.approx(hz, rel=0.03)
+    assert np.isfinite(log_f0(np.zeros(4000, np.float32), CONF)).all()
+
+
+@pytest.mark.parametrize("fs", [8000, 22050, 44100])
+def test_rates_and_channels_become_one(tmp_path, fs):
+    file = tmp_path / 'it\'s a "file" 中.wav'
+    soundfile.write(file, np.stack([tone(fs=fs)] * 2, axis=1), fs)
+    samples = read_audio(file, 16000)
+    assert samples.ndim == 1 and abs(len(samples) - 8000) < 20
+    assert np.exp(np.median(extract(file, CONF)[1])) == pytest.approx(220, rel=0.03)
+
+
+def test_silence_is_trimmed_at_the_ends_only():
+    gap = np.zeros(8000, np.float32)
+    samples = np.concatenate([gap, tone(), gap, tone(), gap])
+    assert abs(len(trim(samples, CONF)) - 24000) < 3000
+    assert len(trim(samples, Features(trim_db=None))) == len(samples)
+
+
+def test_unreadable_audio_is_named(tmp_path):
+    for content in (b"", b"no audio at all"):
+        (tmp_path / "x.wav").write_bytes(content)
+        with pytest.raises(UserError, match=r"x\.wav: cannot be read as audio"):
+            recording_mel(tmp_path / "x.wav", CONF)
+
+
+def test_store_returns_what_was_written(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = {f"u{i}": rng.normal(size=(5 + i, 80)).astype(np.float32) for i in range(5)}
+    for number, names in enumerate((["u0", "u1"], ["u2", "u3", "u4"])):
+        writer = ShardWriter(tmp_path, number)
+        assert not writer.done
+        for name in names:
+            writer.add(name, rows[name], rows[name][:, 0], spk="s")
+        writer.close()
+        assert writer.done
+    store = FeatureStore(tmp_path)
+    assert len(store) == 5 and store.frames.tolist() == [5, 6, 7, 8, 9]
+    for name, feats in rows.items():
+        i = store.position[name]
+        np.testing.assert_allclose(store.feats(i), feats, atol=2e-3)
+        np.testing.assert_allclose(store.f0(i), feats[:, 0], atol=2e-3)
+    both = JoinedStore(store, store)
+    np.testing.assert_array_equal(both.feats(7), store.feats(2))
+    assert both.frames.tolist() == store.frames.tolist() * 2
+
+
+def test_token_means_by_hand():
+    import torch
+
+    from cycle.data.types import Speech
+    from cycle.models.fastspeech import prosody, token_mean
+
+    values = torch.tensor([[1.0, 3.0, 5.0, 7.0], [2.0, 2.0, 8.0, 0.0]])
+    durations = torch.tensor([[1, 3, 0], [2, 0, 1]])
+    assert token_mean(values, durations).tolist() == [[1.0, 5.0, 0.0], [2.0, 0.0, 8.0]]
+    pitch, energy = prosody(Speech(values[..., None], torch.tensor([4, 3])), values, durations, (1.0, 2.0), (0.0, 1.0))
+    assert pitch[0, :, 0].tolist() == [0.0, 2.0, 0.0] and energy[1, :, 0].tolist() == [2.0, 0.0, 8.0]

@@ -1,0 +1,99 @@
+"""Round by round: which round is best, where the next one starts, what counts as a collapse, and that controls get what they may."""
+
+import json
+
+import pytest
+
+from cycle.config import load
+from cycle.errors import UserError
+from cycle.exchange.round_data import wanted_streams
+from cycle.experiment import Experiment
+from cycle.files import write_json
+from cycle.rounds import best_round, health, point, scale, starting_round
+
+
+def rounds(*values):
+    return [{"round": n, "asr_dev": v, "status": s} for n, (v, s) in enumerate(values)]
+
+
+def test_best_round_is_chosen_on_dev_and_the_later_of_equals():
+    assert best_round(rounds((0.3, "ok"), (0.2, "ok"), (0.25, "ok"))) == 1
+    assert best_round(rounds((0.3, "ok"), (0.2, "ok"), (0.2, "ok"))) == 2
+    assert best_round(rounds((0.3, "ok"), (0.1, "collapsed: x"))) == 0
+
+
+def test_a_collapse_rolls_back_and_slows_down():
+    history = rounds((0.3, "ok"), (0.2, "ok"), (0.9, "collapsed: x"))
+    assert starting_round(history) == 1 and scale(history) == 0.5
+    assert starting_round(history[:2]) == 1 and scale(history[:2]) == 1.0
+    assert starting_round(rounds((0.3, "ok"), (0.35, "ok"))) == 1  # a little worse is no collapse
+
+
+@pytest.mark.parametrize(
+    ("dev", "empty", "said"),
+    [(0.12, 0.0, "ok"), (0.2, 0.0, "above"), (0.1, 0.6, "empty")],
+)
+def test_health(tmp_path, dev, empty, said):
+    exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
+    write_json(exp.round(0) / "metrics.json", {"asr_dev": 0.1, "status": "ok"})
+    write_json(exp.round(1) / "metrics.json", {"asr_dev": 0.01, "status": "diverged: x"})  # says nothing about the best
+    assert said in health(exp, {"asr_dev": dev, "empty_share": empty})
+
+
+def test_few_errors_are_no_collapse(tmp_path):
+    exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
+    write_json(exp.round(0) / "metrics.json", {"asr_dev": 0.0, "status": "ok"})
+    assert health(exp, {"asr_dev": 0.01, "empty_share": 0.0}) == "ok"
+
+
+def test_point_replaces_a_link(tmp_path):
+    for n in (1, 2):
+        (tmp_path / f"round_0{n}").mkdir()
+        point(tmp_path / "final", tmp_path / f"round_0{n}")
+    assert (tmp_path / "final").resolve() == tmp_path / "round_02"
+
+
+@pytest.mark.parametrize(
+    ("control", "streams"),
+    [
+        (None, {"paired", "pseudo", "synthetic", "text", "speech"}),
+        ("more_steps", {"paired"}),
+        ("pseudo_only", {"paired", "pseudo"}),
+        ("tts_only", {"paired", "synthetic"}),
+        ("oracle", {"paired", "pseudo"}),
+    ],
+)
+def test_each_control_draws_on_what_it_may(tmp_path, control, streams):
+    words = ["rounds.objectives.asr_supervised.mix.synthetic=9", "rounds.objectives.tts_through_asr.weight=9"]
+    for overrides in ([], words):  # no setting may give a control what it must not have
+        exp = Experiment(tmp_path, load("hsk", "cycle", overrides, "cpu", control), "hsk", "cycle", control=control)
+        assert wanted_streams(exp) == streams
+
+
+def test_controls_share_the_updates():
+    updates = {load("hsk", "cycle", [], "cpu", c).rounds.updates for c in (None, "more_steps", "pseudo_only", "tts_only", "oracle")}
+    assert len(updates) == 1
+
+
+def test_unknown_streams_are_named(tmp_path):
+    config = load("mini", "cycle", ["rounds.objectives.asr_supervised.mix.magic=1"])
+    with pytest.raises(UserError, match="no stream 'magic'"):
+        wanted_streams(Experiment(tmp_path, config, "mini", "cycle"))
+
+
+def test_only_the_oracle_control_reads_true_labels():
+    for control in (None, "more_steps", "pseudo_only", "tts_only"):
+        assert load("hsk", "cycle", [], "cpu", control).rounds.label.source == "asr"
+    assert load("hsk", "cycle", [], "cpu", "oracle").rounds.label.source == "oracle"
+
+
+def test_label_quality_by_hand(tmp_path):
+    from cycle.eval.oracle import label_quality
+
+    exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
+    folder = exp.oracle / "speech"
+    folder.mkdir(parents=True)
+    (folder / "tokens").write_text("u1 a b\nu2 a b c\nu3 a\n")
+    values = label_quality(exp, {"u1": "a b", "u2": "a", "u3": "b"}, {"u1", "u3"})
+    expected = {"kept_share": 2 / 3, "label_error": 3 / 6, "kept_error": 1 / 3, "rejected_error": 2 / 3}
+    assert json.loads(json.dumps(values)) == pytest.approx(expected)
