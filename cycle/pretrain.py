@@ -12,8 +12,9 @@ from lightning.fabric import Fabric
 
 from cycle.config import FrameModel, Optimizer
 from cycle.data.batch import Batch, Loss
+from cycle.eval.errors import error_rate
 from cycle.exchange.evaluate import dev_error
-from cycle.exchange.pools import align, open_pool
+from cycle.exchange.pools import align, open_pool, sweep
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.checkpoint import save
@@ -27,6 +28,8 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
 
 log = logging.getLogger("cycle")
+MOST_ALIGNER_ERROR = 0.5  # token error on its training set
+CHECK_FRAMES = 20000  # padded frames a batch
 
 
 class _Alone:
@@ -58,6 +61,7 @@ def main(exp: Experiment) -> None:
     fabric = make_fabric(exp.device)
     paired = open_pool(exp, "paired")
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
+    _check_aligner(aligner, paired, fabric)
     spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
     if lost:
         log.warning("%d paired utterances are too short for their tokens and train nothing: %s", len(lost), ", ".join(lost[:5]))
@@ -69,6 +73,19 @@ def main(exp: Experiment) -> None:
     log.info("pretrained: dev error %.1f %%", 100 * error["asr_dev"])
     shutil.rmtree(work / "state", ignore_errors=True)
     os.replace(work, exp.round(0))
+
+
+def _check_aligner(aligner: FrameCTC, paired: Stream, fabric: Fabric) -> None:
+    """An aligner that has not learnt its own training set puts tokens anywhere, and the synthesiser with them."""
+    pairs = [
+        (text.split(), hyps[0].text.split())
+        for _, batch in sweep(paired, CHECK_FRAMES, fabric.device, "checking the aligner")
+        for text, hyps in zip(batch.texts, aligner.transcribe(batch.speech), strict=True)  # type: ignore[arg-type]
+    ]
+    error = error_rate([ref for ref, _ in pairs], [hyp for _, hyp in pairs])
+    log.info("aligner: %.1f %% token error on the paired pool it was trained on", 100 * error)
+    if error > MOST_ALIGNER_ERROR:
+        log.warning("the aligner has not learnt the paired pool: durations will be poor; raise aligner.updates")
 
 
 def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: Fabric) -> None:
