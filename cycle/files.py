@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,10 +12,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+LITTLE = 1 << 16  # bytes: a disk with less is full
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Opens a file that replaces `path` when the block ends without an error."""
+    """Opens a file that replaces `path` when the block ends without an error.
+
+    Raises:
+        OSError: ENOSPC for a full disk, however the library inside the block put it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,6 +30,10 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(aside, path)
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < LITTLE:  # numpy and torch tell of a short write in words of their own
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

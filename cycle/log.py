@@ -13,6 +13,13 @@ from typing import Any
 log = logging.getLogger("cycle")
 
 
+class _File(logging.FileHandler):
+    """A log that cannot be written stops the run, where logging would only print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # logging's name
+        raise  # noqa: PLE0704  # called while the error is being handled
+
+
 def setup(file: Path | None) -> None:
     """Lines go to stdout and, when given, to a log file; other packages may only warn."""
     log.setLevel(logging.INFO)
@@ -21,7 +28,7 @@ def setup(file: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        handlers.append(_File(file, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         log.addHandler(handler)

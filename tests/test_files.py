@@ -1,0 +1,52 @@
+"""Files appear whole or not at all."""
+
+import errno
+
+import pytest
+
+from cycle.files import atomic_dir, atomic_write, digest, read_json, read_jsonl, write_json, write_jsonl, write_text, write_tsv
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    file = tmp_path / "a"
+    write_text(file, "old")
+    with pytest.raises(ValueError, match="oops"), atomic_write(file) as handle:
+        handle.write("half")
+        raise ValueError("oops")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    folder = tmp_path / "f"
+    with atomic_dir(folder) as new:
+        write_text(new / "a", "1")
+    with pytest.raises(KeyboardInterrupt), atomic_dir(folder) as new:
+        write_text(new / "b", "2")
+        raise KeyboardInterrupt
+    assert [p.name for p in folder.iterdir()] == ["a"] and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_full_disk_is_told_whatever_the_library_says(tmp_path, monkeypatch):
+    monkeypatch.setattr("cycle.files.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(tmp_path / "a"):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "a")
+
+
+def test_round_trips(tmp_path):
+    write_json(tmp_path / "a.json", {"中": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"中": [1, None]}
+    write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"a": 2}])
+    assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+    write_tsv(tmp_path / "a.tsv", ("x", "y"), [("tab\there", "line\nbreak")])
+    assert (tmp_path / "a.tsv").read_text() == "x\ty\ntab here\tline break\n"
+
+
+def test_digest_sees_names_and_contents(tmp_path):
+    write_text(tmp_path / "d/a", "1")
+    first = digest([tmp_path / "d"])
+    assert digest([tmp_path / "d"]) == first
+    write_text(tmp_path / "d/a", "2")
+    second = digest([tmp_path / "d"])
+    (tmp_path / "d/a").rename(tmp_path / "d/b")
+    assert len({first, second, digest([tmp_path / "d"])}) == 3
