@@ -9,6 +9,9 @@ from cycle.data.batch import Batch, Loss
 from cycle.objectives.base import Models, Name
 
 
+IMPOSSIBLE = -5e3  # log-probability below which a text does not fit into its speech
+
+
 class TtsThroughAsr:
     """text -> TTS -> ASR: how badly the recogniser hears what the synthesiser says, with the gradient through the features.
 
@@ -20,8 +23,10 @@ class TtsThroughAsr:
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         made = models.tts.synthesize(batch.texts, batch.spks, grad=True)
         tokens = torch.tensor([len(t.split()) for t in batch.texts], device=made.speech.feats.device)
-        value = -(models.asr.logp(made.speech, [[t] for t in batch.texts])[:, 0] / tokens).mean()
-        return Loss(value, len(batch.texts), {"loss": value.detach()})
+        logp = models.asr.logp(made.speech, [[t] for t in batch.texts])[:, 0]
+        fits = logp > IMPOSSIBLE  # speech too short for its text has no gradient to give, and no place in the mean
+        value = -(logp / tokens * fits).sum() / fits.sum().clamp(min=1)
+        return Loss(value, len(batch.texts), {"loss": value.detach(), "fits": fits.float().mean()})
 
 
 def expected_risk(logp: Tensor, risk: Tensor, valid: Tensor) -> Tensor:
