@@ -46,7 +46,7 @@ def test_finished_is_skipped(tmp_path, calls):
 
 def test_changed_setting_is_named(tmp_path, calls):
     stage.run(fake(), experiment(tmp_path))
-    with pytest.raises(UserError, match=r"rounds\.count: 3 -> 4.*--stage 4 --redo"):
+    with pytest.raises(UserError, match=r"rounds\.count: 2 -> 4.*--stage 4 --redo"):
         stage.run(fake(), experiment(tmp_path, "rounds.count=4"))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from espnet2.tasks.asr import ASRTask
 from torch import Tensor, nn
 
 from cycle.config import Search, read_yaml
@@ -16,6 +15,7 @@ from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import ctc_search
 from cycle.models.checkpoint import load_weights, save, task_args
+from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from espnet2.gan_tts.abs_gan_tts import AbsGANTTS
-from espnet2.tasks.tts import TTSTask, tts_choices
-from espnet2.tts.fastspeech2 import FastSpeech2
 from torch import Tensor, nn
 
 from cycle.config import read_yaml
@@ -19,6 +16,7 @@ from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import fastspeech
 from cycle.models.checkpoint import load_weights, save, task_args
+from cycle.models.espnet import AbsGANTTS, FastSpeech2, TTSTask, tts_choices
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Rendering, Variation
 from cycle.models.vocabulary import Vocabulary

@@ -8,7 +8,6 @@ from torch import Tensor
 from cycle.data.batch import Batch, Loss
 from cycle.objectives.base import Models, Name
 
-
 IMPOSSIBLE = -5e3  # log-probability below which a text does not fit into its speech
 
 

@@ -1,0 +1,12 @@
+"""What the wrappers take from ESPnet, imported without what it says on stderr of optional packages: an error is to stand there alone."""
+
+import contextlib
+import io
+
+with contextlib.redirect_stderr(io.StringIO()):
+    from espnet2.gan_tts.abs_gan_tts import AbsGANTTS
+    from espnet2.tasks.asr import ASRTask
+    from espnet2.tasks.tts import TTSTask, tts_choices
+    from espnet2.tts.fastspeech2 import FastSpeech2
+
+__all__ = ["ASRTask", "AbsGANTTS", "FastSpeech2", "TTSTask", "tts_choices"]
