@@ -36,11 +36,13 @@ def main(exp: Experiment) -> None:
         decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
     sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
     judge = open_judge(exp, fabric)
+    real = judge_on_recordings(exp, judge, fabric)
+    log.info("the judge mishears %.1f %% of the real test recordings", 100 * real)
     history = []
     for metrics in rounds["rounds"]:
         folder = exp.round(metrics["round"])
         history.append({**metrics, "asr_test": _test_error(exp, folder, fabric, sets if metrics["round"] == rounds["best"] else None),
-                        **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
+                        "judge_on_recordings": real, **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
     write_json(exp.decoded(exp.system) / "rounds.json", history)
 
 
@@ -101,6 +103,17 @@ def _joined(a: Stream, b: Stream) -> Stream:
     assert a.store is not None and b.store is not None
     store = JoinedStore(a.store, b.store)
     return Stream("all", a.utt_ids + b.utt_ids, a.spks + b.spks, a.texts + b.texts, store, a.rows + [r + len(a.store) for r in b.rows])
+
+
+def judge_on_recordings(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> float:
+    """The judge's error on the real test recordings: what its verdict on synthetic speech is to be read against."""
+    test = open_pool(exp, "test")
+    heard = [""] * len(test)
+    for group, batch in sweep(test, exp.config.rounds.label.batch_frames, fabric.device, "the judge hears recordings"):
+        assert batch.speech is not None
+        for i, hyps in zip(group, judge.transcribe(batch.speech), strict=True):
+            heard[i] = hyps[0].text
+    return unit_error(exp, test.texts, heard)
 
 
 def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabric) -> dict[str, float]:
