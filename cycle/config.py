@@ -17,29 +17,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Corpus:
-    language: str = "cmn"  # a spelling of cycle.data.text: cmn, letters
-    options: dict[str, Any] = field(default_factory=dict)  # handed to egs/<corpus>/prepare.py
+    language: str  # a spelling of cycle.data.text: cmn, letters
+    options: dict[str, Any]  # handed to egs/<corpus>/prepare.py
 
 
 @dataclass
 class Pools:
-    paired: int = 500  # utterances with speech and text
-    speech: int = 3000  # utterances of which only the speech is used
-    text: int = 16000  # sentences of which only the text is used
-    dev: int = 200
-    test: int = 800
+    paired: int  # utterances with speech and text
+    speech: int  # utterances of which only the speech is used
+    text: int  # sentences of which only the text is used
+    dev: int
+    test: int
 
 
 @dataclass
 class Features:
-    fs: int = 16000  # Hz
-    n_fft: int = 1024  # samples, also the window
-    hop: int = 256  # samples
-    n_mels: int = 80
-    fmin: float = 80.0  # Hz
-    fmax: float = 7600.0  # Hz
-    trim_db: float | None = 40.0  # silence at both ends, so far below the peak, is cut; null keeps it
-    max_seconds: float = 20.0  # longer recordings are rejected
+    fs: int  # Hz
+    n_fft: int  # samples, also the window
+    hop: int  # samples
+    n_mels: int
+    fmin: float  # Hz
+    fmax: float  # Hz
+    trim_db: float | None  # silence at both ends, so far below the peak, is cut; null keeps it
+    max_seconds: float  # longer recordings are rejected
 
 
 @dataclass
@@ -51,12 +51,12 @@ class Model:
 
 @dataclass
 class FrameModel:
-    channels: int = 128
-    layers: int = 1  # BLSTM layers
-    subsample: int = 1
-    updates: int = 400
-    lr: float = 2e-3
-    batch_frames: int = 4000
+    channels: int
+    layers: int  # BLSTM layers
+    subsample: int
+    updates: int
+    lr: float
+    batch_frames: int
 
 
 @dataclass
@@ -71,11 +71,11 @@ class Optimizer:
 
 @dataclass
 class Pretrain:
-    asr_updates: int = 2000
-    tts_updates: int = 2000
-    batch_frames: int = 6000
-    asr: Optimizer = field(default_factory=Optimizer)
-    tts: Optimizer = field(default_factory=Optimizer)
+    asr_updates: int
+    tts_updates: int
+    batch_frames: int
+    asr: Optimizer
+    tts: Optimizer
 
 
 @dataclass
@@ -92,26 +92,26 @@ class Search:
 
 @dataclass
 class Prior:
-    order: int = 4
-    pools: list[str] = field(default_factory=lambda: ["paired", "text"])
+    order: int
+    pools: list[str]
 
 
 @dataclass
 class Label:
-    search: Search = field(default_factory=lambda: Search(nbest=8, tune=True))
-    source: str = "asr"  # asr, or oracle: the control with the true transcripts
-    judged: int = 4  # hypotheses an utterance that the synthesiser scores; 0 is none
-    batch_frames: int = 20000
+    search: Search
+    source: str  # asr, or oracle: the control with the true transcripts
+    judged: int  # hypotheses an utterance that the synthesiser scores; 0 is none
+    batch_frames: int
 
 
 @dataclass
 class Speak:
-    count: int = 0  # sentences spoken a round, others each round; 0 is the whole pool
-    batch_frames: int = 20000
-    duration_noise: float = 0.1  # standard deviation of log-duration, per token
-    speed_noise: float = 0.1  # the same per utterance
-    pitch_noise: float = 0.3  # in standard deviations of the corpus, per utterance
-    energy_noise: float = 0.3
+    count: int  # sentences spoken a round, others each round; 0 is the whole pool
+    batch_frames: int
+    duration_noise: float  # standard deviation of log-duration, per token
+    speed_noise: float  # the same per utterance
+    pitch_noise: float  # in standard deviations of the corpus, per utterance
+    energy_noise: float
 
 
 @dataclass
@@ -133,55 +133,56 @@ class ObjectiveConf:
 
 @dataclass
 class Rounds:
-    count: int = 3
-    updates: int = 1000
-    label: Label = field(default_factory=Label)
-    speak: Speak = field(default_factory=Speak)
-    select_labels: list[Rule] = field(default_factory=list)
-    select_synthetic: list[Rule] = field(default_factory=list)
-    objectives: dict[str, ObjectiveConf] = field(default_factory=dict)
-    asr: Optimizer = field(default_factory=Optimizer)
-    tts: Optimizer = field(default_factory=Optimizer)
-    collapse_margin: float = 0.3  # dev error may rise by this share of the best before a round counts as collapsed
-    on_collapse: str = "rollback"  # or stop
+    count: int
+    updates: int
+    label: Label
+    speak: Speak
+    select_labels: list[Rule]
+    select_synthetic: list[Rule]
+    objectives: dict[str, ObjectiveConf]
+    asr: Optimizer
+    tts: Optimizer
+    collapse_margin: float  # dev error may rise by this share of the best before a round counts as collapsed
+    on_collapse: str  # or stop
 
 
 @dataclass
 class Judge:
-    seed_offset: int = 1000
-    model: FrameModel = field(default_factory=lambda: FrameModel(channels=160, layers=2, subsample=2, updates=1500))
+    seed_offset: int
+    model: FrameModel
 
 
 @dataclass
 class Score:
-    bootstrap: int = 2000  # resamples for the confidence intervals
+    bootstrap: int  # resamples for the confidence intervals
 
 
 @dataclass
 class Run:
-    checkpoint_seconds: float = 30.0
-    log_every: int = 20  # updates between two lines of metrics
-    workers: int = 0  # processes for audio; 0 is one a core
+    checkpoint_seconds: float
+    log_every: int  # updates between two lines of metrics
+    workers: int  # processes for audio; 0 is one a core
 
 
 @dataclass
 class Config:
-    seed: int = 1
-    preset: str = ""
-    corpus: Corpus = field(default_factory=Corpus)
-    pools: Pools = field(default_factory=Pools)
-    features: Features = field(default_factory=Features)
-    asr: Model = field(default_factory=Model)
-    tts: Model = field(default_factory=Model)
-    aligner: FrameModel = field(default_factory=FrameModel)
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    prior: Prior = field(default_factory=Prior)
-    rounds: Rounds = field(default_factory=Rounds)
-    decode: Search = field(default_factory=Search)
-    lm: Search = field(default_factory=lambda: Search(tune=True))
-    judge: Judge = field(default_factory=Judge)
-    score: Score = field(default_factory=Score)
-    run: Run = field(default_factory=Run)
+    seed: int
+    preset: str
+    precision: str
+    corpus: Corpus
+    pools: Pools
+    features: Features
+    asr: Model
+    tts: Model
+    aligner: FrameModel
+    pretrain: Pretrain
+    prior: Prior
+    rounds: Rounds
+    decode: Search
+    lm: Search
+    judge: Judge
+    score: Score
+    run: Run
 
 
 def _fitting(path: Path, merged: DictConfig) -> dict[str, Any]:
@@ -305,7 +306,11 @@ def _check(merged: DictConfig) -> None:
     for pool in merged.prior.pools:
         if pool not in ("paired", "text"):
             raise UserError(f"prior.pools: {pool!r} is not open to the prior", None, "choose among: paired, text")
-    choices: dict[str, tuple[str, ...]] = {"rounds.on_collapse": ("rollback", "stop"), "rounds.label.source": ("asr", "oracle")}
+    choices: dict[str, tuple[str, ...]] = {
+        "precision": ("auto", "32", "bf16"),
+        "rounds.on_collapse": ("rollback", "stop"),
+        "rounds.label.source": ("asr", "oracle"),
+    }
     choices |= {f"{search}.method": ("ctc_greedy", "ctc_beam", "joint") for search in ("decode", "lm", "rounds.label.search")}
     for key, allowed in choices.items():
         if OmegaConf.select(merged, key) not in allowed:

@@ -10,6 +10,7 @@ from lightning.fabric import Fabric
 
 from cycle.config import Search
 from cycle.data import kaldi
+from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
 from cycle.exchange.evaluate import transcripts, tuned, unit_error
@@ -21,7 +22,6 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.pretrain import train_frame_model
-from cycle.train.device import fabric as make_fabric
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
@@ -30,12 +30,12 @@ SETS = ("dev", "test")
 
 def main(exp: Experiment) -> None:
     """Writes `decode/SYSTEM/{dev,test}.jsonl` for the experiment's system (and the baseline), and how its rounds fared."""
-    fabric = make_fabric(exp.device)
+    fabric = make_fabric(exp.device, "32")  # scores are exact, and those of `cycle transcribe`
     rounds = read_json(exp.path / "rounds.json")
     if exp.control is None:
         decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
     sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
-    judge = open_judge(exp, fabric)
+    judge = open_judge(exp)
     real = judge_on_recordings(exp, judge, fabric)
     log.info("the judge mishears %.1f %% of the real test recordings", 100 * real)
     history = []
@@ -48,7 +48,7 @@ def main(exp: Experiment) -> None:
 
 def decode_lm(exp: Experiment) -> None:
     """The control `lm`: the baseline decoded with the text-side prior, its weight chosen on dev."""
-    fabric = make_fabric(exp.device)
+    fabric = make_fabric(exp.device, "32")
     decode_system(exp, "lm", exp.round(0), exp.config.lm, fabric)
 
 
@@ -88,9 +88,9 @@ def _test_error(exp: Experiment, folder: Path, fabric: Fabric, sets: dict[str, l
     return unit_error(exp, test.texts, hyps)
 
 
-def open_judge(exp: Experiment, fabric: Fabric) -> FrameCTC:
+def open_judge(exp: Experiment) -> FrameCTC:
     """A recogniser outside the loop: another architecture and seed, trained on true labels, in no budget."""
-    conf = exp.config.judge
+    conf, fabric = exp.config.judge, make_fabric(exp.device, exp.config.precision)
     paired, speech = open_pool(exp, "paired"), open_pool(exp, "speech")
     everything = _joined(paired, with_texts(speech, "speech", true_texts(exp)))
     return train_frame_model(exp, exp.judge, conf.model, everything, "judge", exp.config.seed + conf.seed_offset, fabric)

@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 
 from cycle.config import FrameModel, Optimizer
 from cycle.data.batch import Batch, Loss
+from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.exchange.evaluate import dev_error
 from cycle.exchange.pools import align, open_pool, sweep
@@ -23,7 +24,6 @@ from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voice
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
-from cycle.train.device import fabric as make_fabric
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
 
@@ -58,7 +58,7 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
 
 def main(exp: Experiment) -> None:
     """Trains what is not trained yet and renames it into `round_00`."""
-    fabric = make_fabric(exp.device)
+    fabric = make_fabric(exp.device, exp.config.precision)
     paired = open_pool(exp, "paired")
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
     _check_aligner(aligner, paired, fabric)

@@ -11,13 +11,13 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
+from cycle.device import fabric as make_fabric
 from cycle.exchange.evaluate import dev_error
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.objectives.base import Models, create
-from cycle.train.device import fabric as make_fabric
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
@@ -27,7 +27,7 @@ FLOOR = 0.02  # dev error may always rise by this much: a few errors among few s
 
 def main(exp: Experiment) -> None:
     """Runs the rounds that are not there yet; leaves `round_NN` each, `rounds.json`, and `final` pointing at the best on dev."""
-    fabric = make_fabric(exp.device)
+    fabric = make_fabric(exp.device, exp.config.precision)
     history = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
     stopped = None
     for number in range(len(history), exp.config.rounds.count + 1):

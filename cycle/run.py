@@ -16,6 +16,7 @@ from typing import IO
 
 from cycle import stage
 from cycle.config import ROOT, Config, as_dict, available, load
+from cycle.device import resolve
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json, write_text
@@ -30,7 +31,7 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     Raises:
         UserError: anything wrong with them.
     """
-    device = resolve_device(options)
+    device = resolve(options.device)
     overrides = list(options.overrides)
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
@@ -46,21 +47,6 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
 def control_of(main: Experiment, control: str, config: Config) -> Experiment:
     """A control system inside an experiment."""
     return replace(main, path=main.path / "controls" / control, config=config, control=control, main=main)
-
-
-def resolve_device(options: argparse.Namespace) -> str:
-    """cpu or cuda. A finished run is looked through without torch: `auto` asks the driver's files before it asks torch."""
-    if options.device == "auto" and not Path("/proc/driver/nvidia").exists() and not os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return "cpu"
-    if options.device == "cpu":
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if options.device == "cuda":
-        raise UserError("no GPU was found", "--device cuda", "use --device cpu, or mend the driver")
-    return "cpu"
 
 
 def wanted_controls(text: str) -> list[str]:
@@ -148,9 +134,8 @@ def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace)
             run_control(exp, name, options)
         return
     from cycle.decode import open_judge
-    from cycle.train.device import fabric
 
-    open_judge(exp, fabric(exp.device))  # one for all, before several would train it at once
+    open_judge(exp)  # one for all, before several would train it at once
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
 
     def work(name: str) -> tuple[str, int]:

@@ -11,6 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from cycle.config import Config
+from cycle.device import resolve
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
@@ -58,10 +59,11 @@ def transcribe(options: argparse.Namespace) -> int:
             raise UserError("no such recording", file)
     feats = [recording_mel(file, exp.config.features) for file in options.files]
 
-    from cycle.models.pair import load_asr
-    from cycle.train.device import fabric, pick_device
+    import torch
 
-    device = fabric(pick_device(options.device)).device
+    from cycle.models.pair import load_asr
+
+    device = torch.device(resolve(options.device))
     changes = {"method": options.search, "beam": options.beam, "ctc_weight": options.ctc_weight}
     search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
     asr = load_asr(folder, exp.config, device)
@@ -88,15 +90,16 @@ def synthesize(options: argparse.Namespace) -> int:
     if not options.out.parent.is_dir():
         raise UserError("no such folder", options.out.parent)
 
+    import torch
+
     from cycle.models.pair import load_tts, read_voices
     from cycle.models.vocoder import griffin_lim
-    from cycle.train.device import fabric, pick_device
 
     voices = read_voices(exp.tokens)
     spk = options.spk or voices.speakers[0]
     if spk not in voices.speakers:
         raise UserError(f"no speaker {spk!r}", "--spk", f"choose one of: {', '.join(voices.speakers[:20])}")
-    tts = load_tts(folder, exp.config, voices, fabric(pick_device(options.device)).device)
+    tts = load_tts(folder, exp.config, voices, torch.device(resolve(options.device)))
     feats = tts.synthesize([" ".join(tokens)], [spk]).speech.feats[0].cpu().numpy()
     if options.feats:
         import numpy as np

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from cycle.config import Config
+from cycle.config import load
 from cycle.experiment import Experiment
 from cycle.files import write_json, write_jsonl
 
@@ -30,7 +30,7 @@ def utterances(n: int, error: float, seed: int) -> list[dict[str, Any]]:
 
 
 def experiment(path: Path, recipe: str = "cycle") -> Experiment:
-    return Experiment(path=path, config=Config(preset="smoke"), corpus="mini", recipe=recipe)
+    return Experiment(path=path, config=load("mini", "cycle", ["preset=smoke"], "cpu"), corpus="mini", recipe=recipe)
 
 
 def decoded(path: Path, systems: tuple[str, ...] = ("baseline", "cycle"), n: int = 60, recipe: str = "cycle") -> Experiment:

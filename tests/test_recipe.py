@@ -98,7 +98,7 @@ def test_stock_espnet_agrees(finished, tmp_path):
     from espnet2.bin.asr_inference import Speech2Text
     from espnet2.bin.tts_inference import Text2Speech
 
-    from cycle.config import Features
+    from cycle.config import load
     from cycle.data.features import recording_mel
 
     last = finished / "round_02"
@@ -107,7 +107,8 @@ def test_stock_espnet_agrees(finished, tmp_path):
     assert said.returncode == 0, said.stderr
     ours = [line.split("\t")[1] for line in said.stdout.splitlines()]
     stock = Speech2Text(last / "asr/config.yaml", last / "asr/model.pth", beam_size=4, ctc_weight=0.3, lm_weight=0.0)
-    assert ours == [stock(recording_mel(wav, Features()))[0][0] for wav in wavs]
+    conf = load("mini", "cycle", [], "cpu").features
+    assert ours == [stock(recording_mel(wav, conf))[0][0] for wav in wavs]
     out, feats = tmp_path / "a.wav", tmp_path / "a.npy"
     text = (finished / "data/test/tokens").read_text().splitlines()[0].split(maxsplit=1)[1]
     speakers = json.loads((finished / "tokens/stats.json").read_text())["speakers"]

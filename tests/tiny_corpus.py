@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from cycle.config import Config, Corpus, Pools
+from cycle.config import Corpus, Pools, load
 from cycle.experiment import Experiment
 
 # Ten sentences with different readings, of mini's world.
@@ -36,5 +37,5 @@ def corpus(folder: Path, texts: Mapping[str, str] | None = None) -> Path:
 
 
 def experiment(path: Path, root: Path | None, name: str = "mini", options: dict[str, Any] | None = None, **sizes: int) -> Experiment:
-    config = Config(corpus=Corpus("cmn", options or OPTIONS), pools=Pools(**{**SIZES, **sizes}))
+    config = replace(load("mini", "cycle", [], "cpu"), corpus=Corpus("cmn", options or OPTIONS), pools=Pools(**{**SIZES, **sizes}))
     return Experiment(path, config, name, "cycle", root)

@@ -27,10 +27,6 @@ def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
     return [row[k].tolist() for row, k in zip(ids.cpu(), keep.cpu(), strict=True)], (best * inside).sum(1)
 
 
-def _logadd(a: Tensor, b: Tensor) -> Tensor:
-    return torch.logaddexp(a, b)
-
-
 def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> list[list[tuple[list[int], float]]]:
     """Prefix beam search over a batch.
 
@@ -63,7 +59,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         frame = logp[:, t]
         top, ids = frame[:, 1:].topk(K, dim=-1)
         ids = ids + 1
-        total = _logadd(blank, token)
+        total = torch.logaddexp(blank, token)
         stay_blank = total + frame[:, :1]
         stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, _NEG))
         same = ids[:, None, :] == last[:, :, None]
@@ -71,9 +67,9 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         grow_key = key[:, :, None] * 1_000_003 + ids[:, None, :]
         equal = grow_key[:, :, :, None] == key[:, None, None, :]  # (B, W, K, W)
         merged = torch.where(equal, grow[..., None], torch.full((), _NEG, device=device)).flatten(1, 2).logsumexp(1)
-        stay_token = _logadd(stay_token, merged)
+        stay_token = torch.logaddexp(stay_token, merged)
         grow = grow.masked_fill(equal.any(-1), _NEG)
-        scores = torch.cat([_logadd(stay_blank, stay_token), grow.flatten(1)], dim=1)
+        scores = torch.cat([torch.logaddexp(stay_blank, stay_token), grow.flatten(1)], dim=1)
         _, chosen = scores.topk(W, dim=1)
         stays = chosen < W
         place = torch.where(stays, chosen, (chosen - W) // K)
@@ -87,7 +83,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         last, key = torch.where(alive, new_last, last), torch.where(alive, new_key, key)
         parents.append(torch.where(alive, place, torch.arange(W, device=device).expand(B, W)))
         grown.append(torch.where(alive, added, torch.zeros_like(added)))
-    return _trace(_logadd(blank, token), parents, grown)
+    return _trace(torch.logaddexp(blank, token), parents, grown)
 
 
 def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[list[tuple[list[int], float]]]:

@@ -17,10 +17,10 @@ from cycle.models import ctc_search
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
+from cycle.models.recognizer import UNFIT
 from cycle.models.vocabulary import Vocabulary
 
 IGNORE = -1  # padding of targets
-IMPOSSIBLE = 1e4  # minus log-probability of a text that needs more frames than there are; torch would say 0, or give no gradient
 
 
 class EspnetRecognizer(nn.Module):
@@ -116,7 +116,7 @@ class EspnetRecognizer(nn.Module):
     def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
         """(B, N) CTC log-probability of N texts an utterance, every path summed, with gradient and without training noise.
 
-        The encoder runs once per utterance, however many texts. A text that does not fit into the frames gets -1e4 and no gradient.
+        The encoder runs once per utterance, however many texts. A text that does not fit into the frames gets UNFIT and no gradient.
         """
         n = len(texts[0])
         with quiet(self):
@@ -127,5 +127,5 @@ class EspnetRecognizer(nn.Module):
             logp.float().repeat_interleave(n, 0).transpose(0, 1), ids, frames, id_lengths, reduction="none", zero_infinity=True
         )
         repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1), device=ids.device) < id_lengths[:, None])).sum(1)
-        value = torch.where(frames >= id_lengths + repeats, value, torch.full_like(value, IMPOSSIBLE))
-        return -value.view(len(texts), n)
+        value = torch.where(frames >= id_lengths + repeats, -value, torch.full_like(value, UNFIT))  # torch would say 0
+        return value.view(len(texts), n)

@@ -11,6 +11,8 @@ from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 
+UNFIT = -1e4  # log-probability of a text that needs more frames than there are
+
 
 class Recognizer(Protocol):
     """Speech to text. Texts are tokens joined by spaces; token ids stay inside."""
@@ -24,5 +26,5 @@ class Recognizer(Protocol):
         ...
 
     def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
-        """(B, N) log-probability of N texts for each utterance, with gradient, without training noise."""
+        """(B, N) log-probability of N texts for each utterance, with gradient, without training noise; UNFIT where a text does not fit."""
         ...

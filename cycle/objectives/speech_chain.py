@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from cycle.data.batch import Batch, Loss
+from cycle.models.recognizer import UNFIT
 from cycle.objectives.base import Models, Name
-
-IMPOSSIBLE = -5e3  # log-probability below which a text does not fit into its speech
 
 
 class TtsThroughAsr:
@@ -23,7 +22,7 @@ class TtsThroughAsr:
         made = models.tts.synthesize(batch.texts, batch.spks, grad=True)
         tokens = torch.tensor([len(t.split()) for t in batch.texts], device=made.speech.feats.device)
         logp = models.asr.logp(made.speech, [[t] for t in batch.texts])[:, 0]
-        fits = logp > IMPOSSIBLE  # speech too short for its text has no gradient to give, and no place in the mean
+        fits = logp > UNFIT  # speech too short for its text has no gradient to give, and no place in the mean
         value = -(logp / tokens * fits).sum() / fits.sum().clamp(min=1)
         return Loss(value, len(batch.texts), {"loss": value.detach(), "fits": fits.float().mean()})
 

@@ -70,11 +70,12 @@ def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
 class Part:
     """A module in training with its optimizer and averaged weights."""
 
-    def __init__(self, name: str, module: nn.Module, conf: Optimizer, fused: bool):
+    def __init__(self, name: str, module: nn.Module, conf: Optimizer):
         self.name, self.module, self.conf = name, module, conf
         self.params = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.params, lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=fused or None)
-        self.average = [p.detach().clone() for p in self.params]
+        self.optimizer = torch.optim.AdamW(self.params, lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
+        self.averaged = self.params + [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
+        self.average = [t.detach().clone() for t in self.averaged]
 
     def step(self, step: int, updates: int) -> Tensor:
         """Clips, updates, averages; a gradient that is not finite leaves everything as it is.
@@ -88,7 +89,7 @@ class Part:
                 group["lr"] = learning_rate(step, updates, self.conf)
             self.optimizer.step()
             decay = min(self.conf.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.params], 1 - decay)
+            torch._foreach_lerp_(self.average, [t.detach() for t in self.averaged], 1 - decay)
         return norm
 
     def state(self) -> dict[str, Any]:
@@ -101,10 +102,10 @@ class Part:
             mine.copy_(saved)
 
     def finish(self) -> None:
-        """Puts the averaged weights in place."""
+        """Puts the averaged weights, and the statistics of BatchNorm that belong to them, in place."""
         with torch.no_grad():
-            for param, average in zip(self.params, self.average, strict=True):
-                param.copy_(average)
+            for tensor, average in zip(self.averaged, self.average, strict=True):
+                tensor.copy_(average)
         self.module.eval()
 
 
@@ -145,9 +146,8 @@ class Trainer:
         Raises:
             Diverged: no finite gradient for many steps.
         """
-        fused = self.fabric.device.type == "cuda"
         trained = {n for t in self.tasks for n in t.objective.trains}
-        parts = [Part(name, module, conf, fused) for name, (module, conf) in self.parts.items() if name in trained]
+        parts = [Part(name, module, conf) for name, (module, conf) in self.parts.items() if name in trained]
         first = self._resume(parts)
         if first:
             log.info("%s: goes on at update %d of %d", self.phase, first, self.updates)

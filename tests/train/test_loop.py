@@ -8,7 +8,7 @@ import torch
 
 from cycle.config import Optimizer, Run
 from cycle.data.batch import Loss
-from cycle.train.device import fabric
+from cycle.device import fabric
 from cycle.train.loop import Diverged, Task, Trainer, learning_rate
 from cycle.train.streams import Mixture
 from tests.train.test_streams import stream
@@ -41,7 +41,7 @@ def trainer(folder, objective, updates=40, every=1, seconds=0.0):
     model = Noisy()
     task = Task("t", objective, Mixture({"a": stream("a", 40)}, {"a": 1.0}, 300, 1), every=every, start=3)
     return model, Trainer(folder / "state", folder, "phase", model, {"model": (model, Optimizer(lr=1e-2))}, [task], updates, 1,
-                          Run(checkpoint_seconds=seconds, log_every=5), fabric("cpu"))  # fmt: skip
+                          Run(checkpoint_seconds=seconds, log_every=5, workers=0), fabric("cpu", "32"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("die_at", "every"), [(1, 1), (17, 1), (38, 1), (24, 3)])

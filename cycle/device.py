@@ -1,0 +1,58 @@
+"""Which device, and how precisely it computes. Heavy imports wait: a finished run is looked through without torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cycle.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def resolve(wanted: str) -> str:
+    """cpu or cuda for `auto`, which asks the driver's files before it asks torch.
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    if wanted == "auto" and not Path("/proc/driver/nvidia").exists() and not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise UserError("no GPU was found", "--device cuda", "use --device cpu, or mend the driver")
+    return "cpu"
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether products of bf16 are computed by the hardware: on GPUs, and on CPUs with AVX512-BF16 or AMX (there twice as fast as fp32)."""
+    import torch
+
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def fabric(device: str, precision: str = "auto") -> Fabric:
+    """A Fabric on one device.
+
+    Args:
+        precision: 32; bf16, which is autocast: weights, losses and optimizers stay in single precision; auto is bf16 where that is fast.
+    """
+    import torch
+    from lightning.fabric import Fabric
+
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(device) else "32"
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    elif os.environ.get("CYCLE_THREADS"):
+        torch.set_num_threads(int(os.environ["CYCLE_THREADS"]))
+    return Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
