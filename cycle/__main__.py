@@ -63,7 +63,8 @@ def parser() -> Parser:
     report.add_argument("path", nargs="?", type=Path, metavar="EXP")
     add_run_options(report)
     check = verbs.add_parser("check", help="validate a data directory or corpus folder")
-    check.add_argument("path", type=Path)
+    check.add_argument("path", type=Path, metavar="DIR")
+    check.add_argument("--list", type=Path, metavar="FILE", dest="listing", help="all faults as a table; long lists are cut on the screen")
     transcribe = verbs.add_parser("transcribe", help="recordings to text")
     transcribe.add_argument("path", type=Path, metavar="EXP")
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -103,7 +104,7 @@ def dispatch(argv: Sequence[str]) -> int:
     if options.verb in ("run", "report", *VERBS):
         return importlib.import_module("cycle.run").main(options)  # type: ignore[no-any-return]
     if options.verb == "check":
-        return importlib.import_module("cycle.check").main(options.path)  # type: ignore[no-any-return]
+        return importlib.import_module("cycle.check").main(options.path, options.listing)  # type: ignore[no-any-return]
     if options.verb == "compare":
         return importlib.import_module("cycle.compare").main(options.paths, json_file=options.json, markdown=options.markdown)  # type: ignore[no-any-return]
     return getattr(importlib.import_module("cycle.use"), options.verb)(options)  # type: ignore[no-any-return]

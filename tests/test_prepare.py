@@ -251,10 +251,9 @@ class Recipe:
 
 def test_official_splits(tmp_path, monkeypatch):
     """AN4's kind: train and test are given; one test sentence is in train as well and must leave it."""
-    wav = tone(tmp_path / "c" / "a.wav")
-    train = [Utterance(f"u{n}", "s", wav, text) for n, text in enumerate(SENTENCES)]
-    fast = tone(tmp_path / "c" / "fast.wav", 0.1)
-    test = [Utterance("v0", "s", wav, SENTENCES[0]), Utterance("v1", "s", fast, "好")]
+    train = [Utterance(f"u{n}", "s", tone(tmp_path / "c" / f"u{n}.wav"), text) for n, text in enumerate(SENTENCES)]
+    wav, other = tone(tmp_path / "c" / "v0.wav"), tone(tmp_path / "c" / "v1.wav")
+    test = [Utterance("v0", "s", wav, SENTENCES[0]), Utterance("v1", "s", other, "好")]
     text = [Utterance(f"t{n}", "-", None, text) for n, text in enumerate(["好", *SENTENCES, "你好", "大家好", "谢谢", "再见"])]
     monkeypatch.setattr(prepare, "recipe", lambda corpus: Recipe(train=train, test=test, text=text))
     exp = experiment(tmp_path / "exp", tmp_path / "c")

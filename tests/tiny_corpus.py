@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ OPTIONS = {"voices": ["f1", "m1"], "seed": 1}
 
 
 def tone(path: Path, seconds: float = 1.5, fs: int = 16000, channels: int = 1, peak: float = 0.5) -> Path:
-    """Writes something audible."""
+    """Writes something audible, another tone for another name: two files of one content would be one recording twice."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    wave = peak * np.sin(2 * np.pi * 440 * np.arange(round(seconds * fs)) / fs)
+    pitch = 200 + int(hashlib.sha256(path.stem.encode()).hexdigest()[:6], 16) / 2**24 * 300
+    wave = peak * np.sin(2 * np.pi * pitch * np.arange(round(seconds * fs)) / fs)
     soundfile.write(path, np.repeat(wave[:, None], channels, axis=1), fs)
     return path
 

@@ -7,6 +7,7 @@ the line, so spaces and quotes are part of it, and a line that ends in `|` is re
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -81,6 +82,9 @@ def parse(path: Path) -> tuple[list[Row], list[Fault]]:
     rows: list[Row] = []
     faults: list[Fault] = []
     lines = raw.split(b"\n")
+    if raw.startswith(codecs.BOM_UTF8):
+        faults.append(Fault(path, 1, "begins with a byte order mark", "save the file as UTF-8 without one"))
+        lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
     for number, data in enumerate(lines[:-1] if lines[-1] == b"" else lines, 1):
         try:
             key, _, value = data.decode("utf-8").replace("\t", " ", 1).partition(" ")

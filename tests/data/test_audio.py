@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -46,9 +48,54 @@ def test_bad_recordings_have_a_reason(tmp_path, make, reason):
         audio.inspect(make(tmp_path), max_seconds=2)
 
 
+@pytest.mark.parametrize(("gain", "clipped"), [(1.0, False), (1.02, True), (0.6, False), (1.5, True)])
+def test_flat_tops_are_clipping_and_loud_tones_are_not(tmp_path, gain, clipped):
+    wave = np.clip(gain * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000), -1, 1)
+    assert (audio.inspect(samples(tmp_path / "a.wav", wave)).clipped > audio.CLIPPED) == clipped
+
+
+def test_hiss_of_few_bits_is_not_clipping(tmp_path):
+    assert audio.inspect(samples(tmp_path / "a.wav", np.tile([0, 0, 1, 1, 1, 1], 3000) / 2**15 * 8)).clipped == 0
+
+
+def test_copies_of_one_recording_have_one_digest(tmp_path):
+    a = tone(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "b.flac", *soundfile.read(a, dtype="int16"))
+    tone(tmp_path / "c.wav")
+    digests = [audio.inspect(tmp_path / name).digest for name in ("a.wav", "b.flac", "c.wav")]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda d: (d / "a.wav").symlink_to(d / "a.wav"), "no such file"),
+        (lambda d: os.mkfifo(d / "a.wav"), "unreadable audio"),
+    ],
+)
+def test_links_in_a_circle_and_named_pipes_do_not_hang(tmp_path, make, reason):
+    make(tmp_path)
+    with pytest.raises(audio.BadAudio, match=reason):
+        audio.inspect(tmp_path / "a.wav")
+
+
+def test_sphere_files_are_read(tmp_path):
+    """NIST's header, then samples: what the LDC ships."""
+    header = b"NIST_1A\n   1024\nchannel_count -i 1\nsample_rate -i 16000\nsample_n_bytes -i 2\nsample_byte_format -s2 01\n"
+    header += b"sample_coding -s3 pcm\nsample_count -i 16000\nend_head\n"
+    wave = (8000 * np.sin(np.arange(16000) / 9)).astype("<i2")
+    (tmp_path / "a.sph").write_bytes(header.ljust(1024) + wave.tobytes())
+    assert audio.inspect(tmp_path / "a.sph").seconds == 1.0
+
+
 def test_too_short_for_its_tokens():
-    """0.48 s are 31 frames of 16 ms, 7 encoder frames of four."""
-    assert not audio.too_short(0.48, list("abcdefg"))
-    assert audio.too_short(0.48, list("abcdefgh"))
-    assert audio.too_short(0.48, list("aabcdef"))  # CTC needs a blank between the two
+    """0.24 s are 16 frames of 16 ms, 8 encoder frames of two."""
+    assert not audio.too_short(0.24, list("abcdefgh"))
+    assert audio.too_short(0.24, list("abcdefghi"))
+    assert audio.too_short(0.24, list("aabcdefg"))  # CTC needs a blank between the two
     assert audio.too_short(0.0, ["a"])
+
+
+def test_too_long_for_its_tokens():
+    assert not audio.too_long(6.9, ["a"])
+    assert audio.too_long(7.1, ["a"])
