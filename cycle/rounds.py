@@ -17,7 +17,7 @@ from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
 from cycle.models.pair import load_asr, load_tts, read_voices
-from cycle.objectives.base import Models, create
+from cycle.objectives.base import Models, Origin, begin, create
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
@@ -111,6 +111,7 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
     slower = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate)), "tts": (tts, replace(conf.tts, lr=conf.tts.lr * rate))}
     tasks = make_tasks(exp, number, data)
+    begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, tts), slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None

@@ -20,11 +20,17 @@ def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
     """
     inside = torch.arange(logp.size(1), device=logp.device) < lengths[:, None]
     best, ids = logp.max(-1)
-    ids = ids.masked_fill(~inside, BLANK)
+    return collapse(ids, lengths), (best * inside).sum(1)
+
+
+def collapse(paths: Tensor, lengths: Tensor) -> list[list[int]]:
+    """What (B, T) paths say in their first `lengths` frames: repetitions once, blanks left out."""
+    inside = torch.arange(paths.size(1), device=paths.device) < lengths[:, None]
+    ids = paths.masked_fill(~inside, BLANK)
     fresh = torch.ones_like(inside)
     fresh[:, 1:] = ids[:, 1:] != ids[:, :-1]
     keep = fresh & (ids != BLANK)
-    return [row[k].tolist() for row, k in zip(ids.cpu(), keep.cpu(), strict=True)], (best * inside).sum(1)
+    return [row[k].tolist() for row, k in zip(ids.cpu(), keep.cpu(), strict=True)]
 
 
 def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> list[list[tuple[list[int], float]]]:

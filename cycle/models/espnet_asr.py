@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from cycle.config import Search, read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
-from cycle.models import ctc_search
+from cycle.models import attention, ctc_search, sampling
+from cycle.models.attention import IGNORE
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
-from cycle.models.recognizer import UNFIT
+from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.vocabulary import Vocabulary
 
-IGNORE = -1  # padding of targets
+_NEVER = -1e30
 
 
 class EspnetRecognizer(nn.Module):
@@ -58,13 +60,44 @@ class EspnetRecognizer(nn.Module):
         out, lengths = self.model.encode(speech.feats, speech.lengths)
         return (out[0] if isinstance(out, tuple) else out), lengths
 
-    def loss(self, batch: Batch) -> Loss:
+    @property
+    def _decoder(self) -> nn.Module:
+        if self.model.decoder is None:
+            raise UserError(
+                "model_conf.ctc_weight is 1: there is no attention decoder", "conf/asr", "give it a lower weight, or use by: ctc"
+            )
+        decoder: nn.Module = self.model.decoder
+        return decoder
+
+    def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
         """ESPnet's CTC/attention loss, averaged over utterances."""
         assert batch.speech is not None
         ids, lengths = self.vocabulary.encode(batch.texts, batch.speech.feats.device, IGNORE)
-        value, stats, _ = self.model(batch.speech.feats, batch.speech.lengths, ids, lengths)
+        mixed = attention.own_inputs(self._decoder, own_inputs, self.model.eos) if own_inputs > 0 else contextlib.nullcontext()
+        with mixed:
+            value, stats, _ = self.model(batch.speech.feats, batch.speech.lengths, ids, lengths)
         wanted = {k: stats[k] for k in ("loss_ctc", "loss_att", "acc") if stats.get(k) is not None}
         return Loss(value, len(batch.texts), {"loss": value.detach(), **wanted})
+
+    def nbest_loss(self, speech: Speech, texts: Sequence[Sequence[str]], weights: Tensor) -> Loss:
+        """The same loss against N texts an utterance; the encoder runs once.
+
+        Args:
+            weights: (B, N); rows that sum to one make it an average over utterances.
+        """
+        n, share = len(texts[0]), self.model.ctc_weight
+        out, lengths = self._encode(speech)
+        memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
+        logits = self.model.ctc.ctc_lo(nn.functional.dropout(memory, self.model.ctc.dropout_rate, self.training))
+        ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], memory.device, IGNORE)
+        ctc = _ctc_logp(logits.float().log_softmax(-1), frames, ids.clamp(min=0), id_lengths)
+        each = -share * ctc.masked_fill(ctc <= UNFIT, 0.0)
+        if share < 1:
+            inputs, targets = attention.bordered(ids, id_lengths, self.model.eos)
+            scores = self._decoder(memory, frames, inputs, id_lengths + 1)[0]
+            each = each + (1 - share) * attention.smoothed(scores, targets, self.model.criterion_att.smoothing)
+        value = (weights.flatten() * each).sum() / len(texts)
+        return Loss(value, len(texts), {"loss": value.detach()})
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
@@ -113,19 +146,58 @@ class EspnetRecognizer(nn.Module):
             self._joint = (key, beams.to(next(model.parameters()).device).eval())
         return self._joint[1]
 
-    def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
-        """(B, N) CTC log-probability of N texts an utterance, every path summed, with gradient and without training noise.
+    def _lattice(self, out: Tensor, temperature: float) -> Tensor:
+        """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
+        logp = self.model.ctc.log_softmax(out).float() / temperature
+        end = torch.arange(logp.size(-1), device=logp.device) == self.model.eos
+        return logp.masked_fill(end, _NEVER).log_softmax(-1)
 
-        The encoder runs once per utterance, however many texts. A text that does not fit into the frames gets UNFIT and no gradient.
+    @torch.no_grad()
+    def sample(self, speech: Speech, n: int = 1, temperature: float = 1.0, by: Branch = "ctc") -> list[list[str]]:
+        """Ancestral sampling: CTC paths frame by frame, collapsed; attention token by token, up to the end token."""
+        with quiet(self):
+            out, lengths = self._encode(speech)
+            if by == "attention":
+                memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
+                flat = attention.sample(self._decoder, memory, frames, self.model.eos, temperature)
+                rows = [flat[i * n : (i + 1) * n] for i in range(len(out))]
+            elif temperature == 0:
+                rows = [[ids] * n for ids in ctc_search.greedy(self._lattice(out, 1.0), lengths)[0]]
+            else:
+                rows = sampling.ctc_paths(self._lattice(out, temperature), lengths, n)
+        return [[self.vocabulary.decode(ids) for ids in row] for row in rows]
+
+    def logp(self, speech: Speech, texts: Sequence[Sequence[str]], by: Branch = "ctc", temperature: float = 1.0) -> Tensor:
+        """(B, N) log-probability of N texts an utterance, with gradient and without training noise.
+
+        `ctc` sums over every path, `attention` multiplies up to the end token. The encoder runs once per utterance, however many texts.
+        A text that does not fit into the encoder's outputs gets UNFIT and no gradient.
         """
         n = len(texts[0])
         with quiet(self):
-            logp, lengths = self.emissions(speech)
-        ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], logp.device)
-        frames = lengths.repeat_interleave(n)
-        value = nn.functional.ctc_loss(
-            logp.float().repeat_interleave(n, 0).transpose(0, 1), ids, frames, id_lengths, reduction="none", zero_infinity=True
-        )
-        repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1), device=ids.device) < id_lengths[:, None])).sum(1)
-        value = torch.where(frames >= id_lengths + repeats, -value, torch.full_like(value, UNFIT))  # torch would say 0
+            out, lengths = self._encode(speech)
+            ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], out.device)
+            frames = lengths.repeat_interleave(n)
+            if by == "attention":
+                memory = out.repeat_interleave(n, 0)
+                value = attention.logp(self._decoder, memory, frames, ids, id_lengths, self.model.eos, temperature)
+            else:
+                value = _ctc_logp(self._lattice(out, temperature).repeat_interleave(n, 0), frames, ids, id_lengths)
         return value.view(len(texts), n)
+
+    def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
+        """(B, L, V) straight-through one-hots of texts that `sample(by="attention")` drew; the decoder's own history counts as given."""
+        with quiet(self):
+            out, lengths = self._encode(speech)
+            ids, id_lengths = self.vocabulary.encode(texts, out.device)
+            inputs, _ = attention.bordered(ids, id_lengths, self.model.eos)
+            scores = attention.next_logp(self._decoder(out, lengths, inputs, id_lengths + 1)[0])
+        width = max(1, int(id_lengths.max()))
+        return sampling.straight_through(scores[:, :width], ids[:, :width], temperature)
+
+
+def _ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    """(B,) log-probability of (B, L) ids, all CTC paths summed, with gradient; UNFIT and no gradient where the frames do not suffice."""
+    value = nn.functional.ctc_loss(logp.transpose(0, 1), ids, frames, lengths, reduction="none", zero_infinity=True)
+    repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1), device=ids.device) < lengths[:, None])).sum(1)
+    return torch.where(frames >= lengths + repeats, -value, torch.full_like(value, UNFIT))  # torch would say 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -11,20 +11,41 @@ from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 
+Branch = Literal["ctc", "attention"]
 UNFIT = -1e4  # log-probability of a text that needs more frames than there are
 
 
 class Recognizer(Protocol):
-    """Speech to text. Texts are tokens joined by spaces; token ids stay inside."""
+    """Speech to text. Texts are tokens joined by spaces; token ids stay inside.
 
-    def loss(self, batch: Batch) -> Loss:
-        """The supervised loss of `batch.speech` against `batch.texts`."""
+    Two branches give probabilities to texts, each a distribution over all of them: `ctc` sums over its paths, `attention` multiplies
+    tokens up to the end. A temperature divides the logits, of sampling and of scoring alike.
+    """
+
+    def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
+        """The supervised loss of `batch.speech` against `batch.texts`.
+
+        Args:
+            own_inputs: share of the attention decoder's inputs that it draws itself (scheduled sampling).
+        """
+        ...
+
+    def nbest_loss(self, speech: Speech, texts: Sequence[Sequence[str]], weights: Tensor) -> Loss:
+        """The same against N texts for each utterance, with (B, N) weights."""
         ...
 
     def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
         """N-best lists, best first, without gradient and training noise."""
         ...
 
-    def logp(self, speech: Speech, texts: Sequence[Sequence[str]]) -> Tensor:
+    def sample(self, speech: Speech, n: int = 1, temperature: float = 1.0, by: Branch = "ctc") -> list[list[str]]:
+        """n texts drawn for each utterance, without gradient and training noise; temperature 0 is greedy."""
+        ...
+
+    def logp(self, speech: Speech, texts: Sequence[Sequence[str]], by: Branch = "ctc", temperature: float = 1.0) -> Tensor:
         """(B, N) log-probability of N texts for each utterance, with gradient, without training noise; UNFIT where a text does not fit."""
+        ...
+
+    def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
+        """(B, L, V) one-hot tokens of texts that the attention branch drew, with its gradient (straight-through Gumbel)."""
         ...

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Loss
 from cycle.errors import UserError
+from cycle.experiment import Experiment
+from cycle.models.frame_ctc import FrameCTC
+from cycle.models.ngram import NGram
+from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
+from cycle.models.vocabulary import Vocabulary
 
 Name = Literal["asr", "tts"]
 
@@ -27,16 +36,81 @@ class Models:
         return [getattr(self, f.name) for f in fields(self) if f.name in names]
 
 
+class Origin:
+    """What a round starts from, for objectives that need more than the pair in training: opened when first asked for, frozen, without
+    training noise.
+
+    A resumed round reads it from the same folder again, so it never follows the weights in training.
+
+    Attributes:
+        updates: how many the round has.
+        language: how its texts are spelled.
+    """
+
+    def __init__(self, exp: Experiment, folder: Path, device: torch.device):
+        self.exp, self.folder, self.device = exp, folder, device
+        self.updates, self.language = exp.config.rounds.updates, exp.config.corpus.language
+
+    @cached_property
+    def asr(self) -> Recognizer:
+        return load_asr(self.folder, self.exp.config, self.device).requires_grad_(False)
+
+    @cached_property
+    def tts(self) -> Synthesizer:
+        return load_tts(self.folder, self.exp.config, read_voices(self.exp.tokens), self.device).requires_grad_(False)
+
+    @cached_property
+    def aligner(self) -> FrameCTC:
+        vocabulary = Vocabulary.read(self.exp.tokens / "tokens.txt")
+        model = load_frame_model(self.exp.aligner, self.exp.config.aligner, self.exp.config, vocabulary, self.device)
+        return model.requires_grad_(False)
+
+    @cached_property
+    def prior(self) -> NGram:
+        return NGram.load(self.exp.tokens / "prior.json")
+
+
 class Objective(Protocol):
     """A loss on a batch.
 
     Attributes:
         trains: the models that it moves; the trainer freezes the rest.
+
+    An objective may also have
+
+    - `begin(origin: Origin)`: called once before the first update, at a resume too; raises UserError where it cannot work;
+    - `state() -> dict` and `load(state)`: what it must remember over an interruption, as tensors, numbers and strings.
     """
 
     trains: frozenset[Name]
 
-    def __call__(self, batch: Batch, models: Models, step: int) -> Loss: ...
+    def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
+        """The loss; one of weight 0 says that the batch has nothing to learn from, and no gradient is asked of it."""
+        ...
+
+
+def begin(objectives: Iterable[Objective], origin: Origin) -> None:
+    """Tells the objectives that want to know what the round starts from."""
+    for objective in objectives:
+        if hasattr(objective, "begin"):
+            objective.begin(origin)
+
+
+def nothing(device: torch.device, stats: dict[str, float | Tensor]) -> Loss:
+    """The loss of a batch that has nothing to learn from."""
+    return Loss(torch.zeros((), device=device), 0, stats)
+
+
+def chosen(trains: Iterable[str], allowed: str) -> frozenset[Name]:
+    """The models that a recipe lets an objective move; the others are frozen.
+
+    Raises:
+        UserError: none, or one that it cannot move.
+    """
+    names = [trains] if isinstance(trains, str) else list(trains)
+    if not names or not set(names) <= set(allowed.split()):
+        raise UserError(f"trains: {', '.join(names) or 'nothing'}", "args", f"choose among: {', '.join(allowed.split())}")
+    return frozenset(names)  # type: ignore[arg-type]
 
 
 def create(use: str, args: dict[str, Any], where: str) -> Objective:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from cycle.data.batch import Batch, Loss
 from cycle.models.recognizer import UNFIT
 from cycle.objectives.base import Models, Name
+from cycle.objectives.sequence import expected_risk
 
 
 class TtsThroughAsr:
@@ -25,24 +25,6 @@ class TtsThroughAsr:
         fits = logp > UNFIT  # speech too short for its text has no gradient to give, and no place in the mean
         value = -(logp / tokens * fits).sum() / fits.sum().clamp(min=1)
         return Loss(value, len(batch.texts), {"loss": value.detach(), "fits": fits.float().mean()})
-
-
-def expected_risk(logp: Tensor, risk: Tensor, valid: Tensor) -> Tensor:
-    """Expected risk over an N-best list with renormalised probabilities (Prabhavalkar et al. 2018, arXiv:1712.01818).
-
-    Args:
-        logp: (B, N) log-probabilities, with gradient.
-        risk: (B, N) what each hypothesis costs, without gradient.
-        valid: (B, N) false where a list is shorter than N.
-
-    Returns:
-        (B,) sum_n p_n (risk_n - mean risk), p the softmax of logp over the valid entries. Subtracting the mean changes no gradient, since
-        the p_n sum to one, and makes the value comparable between utterances.
-    """
-    p = logp.masked_fill(~valid, -torch.inf).softmax(-1)
-    count = valid.sum(-1, keepdim=True)
-    centred = risk - (risk * valid).sum(-1, keepdim=True) / count
-    return (p * centred.masked_fill(~valid, 0.0)).sum(-1)
 
 
 class AsrThroughTts:

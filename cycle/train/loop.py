@@ -179,7 +179,8 @@ class Trainer:
             others = [p.module for p in parts if p.name not in task.objective.trains]
             with frozen(others), self.fabric.autocast():
                 loss = task.objective(next(batches[task.name]), self.models, step)
-            self.fabric.backward(task.weight * loss.value)
+            if loss.weight:
+                self.fabric.backward(task.weight * loss.value)
             stats |= {f"{task.name}/{k}": v for k, v in loss.stats.items()}
         norms = {f"norm/{p.name}": p.step(step, self.updates) for p in parts if any(q.grad is not None for q in p.params)}
         self.bad_steps = 0 if all(torch.isfinite(n) for n in norms.values()) else self.bad_steps + 1
@@ -189,7 +190,8 @@ class Trainer:
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
         with atomic_write(self.folder / f"state_{turn}.pt", "wb") as handle:
-            torch.save({"step": step, "parts": {p.name: p.state() for p in parts}}, handle)
+            memories = {t.name: t.objective.state() for t in self.tasks if hasattr(t.objective, "state")}
+            torch.save({"step": step, "parts": {p.name: p.state() for p in parts}, "objectives": memories}, handle)
 
     def _resume(self, parts: list[Part]) -> int:
         """Loads the newer of the two checkpoints that can be read; returns its step."""
@@ -206,6 +208,9 @@ class Trainer:
             return 0
         for part in parts:
             part.load(found["parts"][part.name])
+        for task in self.tasks:
+            if task.name in found["objectives"]:
+                task.objective.load(found["objectives"][task.name])  # type: ignore[attr-defined]
         return int(found["step"])
 
     def clean(self) -> None:

@@ -1,37 +1,13 @@
 """The judges: values by hand, gradients against autograd on the formula, and each objective moves exactly the models it says."""
 
-import math
-
 import pytest
 import torch
 
 from cycle.models.noise import frozen
 from cycle.objectives.base import Models, create
-from cycle.objectives.speech_chain import AsrThroughTts, TtsThroughAsr, expected_risk
+from cycle.objectives.speech_chain import AsrThroughTts, TtsThroughAsr
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from tests.models.test_espnet import SPKS, TEXTS, batch, recognizer, synthesizer
-
-
-def test_expected_risk_by_hand():
-    logp = torch.tensor([[math.log(0.6), math.log(0.2), math.log(0.2)]])
-    risk = torch.tensor([[0.0, 1.0, 2.0]])
-    # p = 0.6, 0.2, 0.2; expected 0.6; mean risk 1
-    assert float(expected_risk(logp, risk, torch.ones(1, 3, dtype=torch.bool))) == pytest.approx(-0.4, abs=1e-6)
-    # the last entry is filling: p = 0.75, 0.25; expected 0.25; mean 0.5
-    assert float(expected_risk(logp, risk, torch.tensor([[True, True, False]]))) == pytest.approx(-0.25, abs=1e-6)
-
-
-def test_expected_risk_gradient_raises_the_better_hypothesis():
-    logp = torch.zeros(2, 3, requires_grad=True)
-    risk = torch.tensor([[0.0, 1.0, 2.0], [5.0, 4.0, 3.0]])
-    expected_risk(logp, risk, torch.ones(2, 3, dtype=torch.bool)).sum().backward()
-    exact = (risk - risk.mean(-1, keepdim=True)) / 3  # p (risk - expected risk), p uniform
-    torch.testing.assert_close(logp.grad, exact)
-
-
-def test_a_constant_added_to_the_risk_changes_nothing():
-    logp, risk, valid = torch.randn(4, 3), torch.rand(4, 3), torch.ones(4, 3, dtype=torch.bool)
-    torch.testing.assert_close(expected_risk(logp, risk + 7, valid), expected_risk(logp, risk, valid), atol=1e-5, rtol=1e-5)
 
 
 def judged(data):

@@ -1,0 +1,157 @@
+"""How good a transcript or a rendering is: plain functions, higher is better, None where a reward cannot judge.
+
+Each takes lists in step (one entry an item) and returns one value an item. They carry no gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cycle.config import Search
+from cycle.data.batch import Batch
+from cycle.data.text import Units, spelling
+from cycle.data.types import Speech
+from cycle.errors import UserError
+from cycle.eval.errors import distance
+from cycle.models.frame_ctc import FrameCTC
+from cycle.models.ngram import NGram
+from cycle.models.recognizer import Recognizer
+from cycle.models.speaker import long_term_spectrum
+from cycle.models.synthesizer import Synthesizer
+
+Reward = float | None
+UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
+
+
+def units(language: str, level: str) -> Units:
+    """What turns tokens into the units of an error rate.
+
+    Args:
+        level: token, or a rate of the language's spelling: syllable, toneless (Mandarin); word, char (letters).
+
+    Raises:
+        UserError: a level that the language does not have.
+    """
+    known: dict[str, Units] = {"token": list, **spelling(language).rates}
+    if level not in known:
+        raise UserError(f"no {level!r} in language {language!r}", "level", f"choose one of: {', '.join(sorted(known))}")
+    return known[level]
+
+
+def error_rate(hyps: Sequence[str], refs: Sequence[str], of: Units = list) -> list[Reward]:
+    """Minus the errors as a share of the reference's units; None without a reference.
+
+    Args:
+        of: turns tokens into units; see `units`.
+    """
+    values: list[Reward] = []
+    for hyp, ref in zip(hyps, refs, strict=True):
+        spoken = of(ref.split())
+        values.append(-distance(spoken, of(hyp.split())) / len(spoken) if spoken else None)
+    return values
+
+
+def text_prior(hyps: Sequence[str], prior: NGram) -> list[Reward]:
+    """Log-probability of each text per token, its end included; an empty text says nothing and is not judged."""
+    return [prior.logp(hyp.split()) / (1 + len(hyp.split())) if hyp else None for hyp in hyps]
+
+
+def reconstruction(batch: Batch, places: Sequence[int], hyps: Sequence[str], tts: Synthesizer, aligner: FrameCTC) -> list[Reward]:
+    """Round-trip agreement of a recording: how well the synthesiser explains it by a text, under the text's own alignment.
+
+    Args:
+        batch: recordings with f0.
+        places: which recording of the batch each text is for.
+
+    Returns:
+        `Synthesizer.score`; None for an empty text, and where the recording is too short for the text.
+    """
+    assert batch.speech is not None and batch.f0 is not None
+    values: list[Reward] = [None] * len(hyps)
+    spoken = [j for j, hyp in enumerate(hyps) if hyp]
+    if not spoken:
+        return values
+    judged, fits = aligned(batch, [places[j] for j in spoken], [hyps[j] for j in spoken], aligner)
+    if judged is None:
+        return values
+    long_enough = [j for j, fit in zip(spoken, fits, strict=True) if fit]
+    for j, score in zip(long_enough, tts.score(judged).tolist(), strict=True):
+        values[j] = score if math.isfinite(score) else None
+    return values
+
+
+def aligned(batch: Batch, places: Sequence[int], texts: Sequence[str], aligner: FrameCTC) -> tuple[Batch | None, list[bool]]:
+    """Recordings with other texts, each under its own alignment.
+
+    Args:
+        places: which recording of the batch each text is for.
+
+    Returns:
+        a batch of those texts that fit into their recordings (None if none does), and for each text whether it does.
+    """
+    assert batch.speech is not None and batch.f0 is not None
+    device = batch.speech.feats.device
+    at = torch.tensor(places, device=device)
+    durations, logp = aligner.align(Speech(batch.speech.feats[at], batch.speech.lengths[at]), texts)
+    fits = [value > UNALIGNED for value in logp.tolist()]
+    keep = [j for j, fit in enumerate(fits) if fit]
+    if not keep:
+        return None, fits
+    index = [places[j] for j in keep]
+    at, kept = torch.tensor(index, device=device), [texts[j] for j in keep]
+    width = 1 + max(len(text.split()) for text in kept)
+    speech = Speech(batch.speech.feats[at], batch.speech.lengths[at])
+    durations = durations[torch.tensor(keep, device=device), :width]
+    return Batch([batch.utt_ids[i] for i in index], [batch.spks[i] for i in index], kept, speech, batch.f0[at], durations), fits
+
+
+def heard(speech: Speech, texts: Sequence[str], asr: Recognizer, of: Units = list) -> list[Reward]:
+    """Round-trip agreement of a rendering: minus the error rate of what the recogniser hears (greedy)."""
+    hyps = [row[0].text if row else "" for row in asr.transcribe(speech, Search("ctc_greedy"))]
+    return error_rate(hyps, texts, of)
+
+
+def speaker_similarity(speech: Speech, references: Speech) -> list[Reward]:
+    """Cosine of the long-term spectra of each rendering and a recording of the same speaker; None for no frames."""
+    similarity = torch.cosine_similarity(long_term_spectrum(speech), long_term_spectrum(references), dim=-1)
+    full = (speech.lengths > 1) & (references.lengths > 1)
+    return [value if known else None for value, known in zip(similarity.tolist(), full.tolist(), strict=True)]
+
+
+def mixture(weighted: Sequence[tuple[float, Sequence[Reward]]]) -> list[Reward]:
+    """The weighted sum; None where any part cannot judge."""
+    columns = list(zip(*(values for _, values in weighted), strict=True))
+    weights = [weight for weight, _ in weighted]
+    return [None if None in column else sum(w * v for w, v in zip(weights, column, strict=True)) for column in columns]  # type: ignore[operator]
+
+
+def named(rewards: Mapping[str, float], known: Sequence[str], where: str) -> dict[str, float]:
+    """The rewards of a recipe with their weights, those of weight 0 left out.
+
+    Raises:
+        UserError: a reward that does not exist, or none at all.
+    """
+    for name in rewards:
+        if name not in known:
+            raise UserError(f"no reward {name!r}", where, f"choose among: {', '.join(known)}")
+    kept = {name: float(weight) for name, weight in rewards.items() if weight}
+    if not kept:
+        raise UserError("no reward has a weight", where, f"give one to: {', '.join(known)}")
+    return kept
+
+
+def table(rows: Sequence[Sequence[Reward]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rewards of lists that may differ in length.
+
+    Returns:
+        (B, N) rewards, 0 where there is none, and (B, N) true where there is one.
+    """
+    width = max((len(row) for row in rows), default=0)
+    filled = [[*row, *[None] * (width - len(row))] for row in rows]
+    values = torch.tensor([[v if v is not None else 0.0 for v in row] for row in filled], dtype=torch.float32, device=device)
+    valid = torch.tensor([[v is not None for v in row] for row in filled], dtype=torch.bool, device=device)
+    return values.view(len(rows), width), valid.view(len(rows), width)
