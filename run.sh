@@ -17,6 +17,7 @@
 #:   --stop-stage N      last stage (default: 7)
 #:   --rounds N          how many rounds (default: the recipe's)
 #:   --device NAME       auto, cpu or cuda (default: auto)
+#:   --cluster NAME      the exchange on conf/cluster/NAME.yaml: local, slurm, pbs, sge (default: this process)
 #:   --redo              forget the stages from --stage on and run them again, with settings that may have changed
 #:   --help              show this help
 #:   -- key=value ...    settings of conf/base.yaml, such as seed=2, preset=smoke, pools.paired=250

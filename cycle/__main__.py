@@ -48,6 +48,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=positive, metavar="N", help="rounds of the cycle")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--redo", action="store_true", help="forget the stages from --stage on and run them again")
+    add("--cluster", metavar="NAME", help="run the exchange on conf/cluster/NAME.yaml: local, slurm, pbs, sge")
     add("--control", help=argparse.SUPPRESS)
 
 

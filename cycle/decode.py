@@ -10,12 +10,15 @@ from lightning.fabric import Fabric
 
 from cycle.config import Search
 from cycle.data import kaldi
+from cycle.data.batch import Batch
+from cycle.data.features import FeatureStore
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
 from cycle.exchange.evaluate import transcripts, tuned, unit_error
-from cycle.exchange.pools import known_speakers, open_pool, sweep, with_texts
+from cycle.exchange.pools import known_speakers, open_pool, recorded, with_texts
 from cycle.exchange.speak import draw_speakers
+from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json, write_jsonl
 from cycle.models.frame_ctc import FrameCTC
@@ -91,28 +94,21 @@ def _test_error(exp: Experiment, folder: Path, fabric: Fabric, sets: dict[str, l
 def open_judge(exp: Experiment) -> FrameCTC:
     """A recogniser outside the loop: another architecture and seed, trained on true labels, in no budget."""
     conf, fabric = exp.config.judge, make_fabric(exp.device, exp.config.precision)
-    paired, speech = open_pool(exp, "paired"), open_pool(exp, "speech")
-    everything = _joined(paired, with_texts(speech, "speech", true_texts(exp)))
-    return train_frame_model(exp, exp.judge, conf.model, everything, "judge", exp.config.seed + conf.seed_offset, fabric)
-
-
-def _joined(a: Stream, b: Stream) -> Stream:
-    """Two recorded streams as one; features are read through one store each."""
-    from cycle.data.features import JoinedStore
-
-    assert a.store is not None and b.store is not None
-    store = JoinedStore(a.store, b.store)
-    return Stream("all", a.utt_ids + b.utt_ids, a.spks + b.spks, a.texts + b.texts, store, a.rows + [r + len(a.store) for r in b.rows])
+    everything = recorded("all", FeatureStore(exp.feats("paired"), exp.feats("speech")))
+    paired = open_pool(exp, "paired")
+    labelled = with_texts(everything, "all", dict(zip(paired.utt_ids, paired.texts, strict=True)) | true_texts(exp))
+    return train_frame_model(exp, exp.judge, conf.model, labelled, "judge", exp.config.seed + conf.seed_offset, fabric)
 
 
 def judge_on_recordings(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> float:
     """The judge's error on the real test recordings: what its verdict on synthetic speech is to be read against."""
     test = open_pool(exp, "test")
-    heard = [""] * len(test)
-    for group, batch in sweep(test, exp.config.rounds.label.batch_frames, fabric.device, "the judge hears recordings"):
+
+    def listen(group: list[int], batch: Batch) -> list[str]:
         assert batch.speech is not None
-        for i, hyps in zip(group, judge.transcribe(batch.speech), strict=True):
-            heard[i] = hyps[0].text
+        return [hyps[0].text for hyps in judge.transcribe(batch.speech)]
+
+    heard = sweep(test, exp.config.rounds.label.batch_frames, fabric.device, "the judge hears recordings", listen)
     return unit_error(exp, test.texts, heard)
 
 
@@ -122,9 +118,10 @@ def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabr
     tts = load_tts(folder, exp.config, read_voices(exp.tokens), fabric.device)
     speakers = list(known_speakers(open_pool(exp, "paired")))
     texts = Stream("text", test.utt_ids, draw_speakers(test, speakers, exp.config.seed), test.texts)
-    heard = [""] * len(texts)
-    for group, batch in sweep(texts, exp.config.rounds.label.batch_frames, fabric.device, f"{folder.name}: the judge listens"):
-        for i, hyps in zip(group, judge.transcribe(tts.synthesize(batch.texts, batch.spks).speech), strict=True):
-            heard[i] = hyps[0].text
+
+    def listen(group: list[int], batch: Batch) -> list[str]:
+        return [hyps[0].text for hyps in judge.transcribe(tts.synthesize(batch.texts, batch.spks).speech)]
+
+    heard = sweep(texts, exp.config.rounds.label.batch_frames, fabric.device, f"{folder.name}: the judge listens", listen)
     return {"tts_intelligibility": unit_error(exp, texts.texts, heard),
             "tts_intelligibility_tokens": error_rate([t.split() for t in texts.texts], [h.split() for h in heard])}  # fmt: skip

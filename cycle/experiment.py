@@ -22,6 +22,7 @@ class Experiment:
     recipe: str
     data_root: Path | None = None  # the corpus as its upstream ships it
     device: str = "cpu"
+    cluster: str | None = None  # conf/cluster/NAME.yaml, where the exchange runs; None is here
     control: str | None = None
     main: Experiment | None = field(default=None, repr=False)
 

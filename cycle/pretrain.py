@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 
@@ -15,7 +16,8 @@ from cycle.data.batch import Batch, Loss
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.exchange.evaluate import dev_error
-from cycle.exchange.pools import align, open_pool, sweep
+from cycle.exchange.pools import align, open_pool
+from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.checkpoint import save
@@ -63,8 +65,9 @@ def main(exp: Experiment) -> None:
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
     _check_aligner(aligner, paired, fabric)
     spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
-    if lost:
-        log.warning("%d paired utterances are too short for their tokens and train nothing: %s", len(lost), ", ".join(lost[:5]))
+    if lost.any():
+        few = ", ".join(paired.subset(np.flatnonzero(lost)[:5]).utt_ids)
+        log.warning("%d paired utterances are too short for their tokens and train nothing: %s", lost.sum(), few)
     work = exp.root / "pretrain"
     for name in ("asr", "tts"):
         _train_one(exp, work, name, spoken, fabric)
@@ -77,12 +80,13 @@ def main(exp: Experiment) -> None:
 
 def _check_aligner(aligner: FrameCTC, paired: Stream, fabric: Fabric) -> None:
     """An aligner that has not learnt its own training set puts tokens anywhere, and the synthesiser with them."""
-    pairs = [
-        (text.split(), hyps[0].text.split())
-        for _, batch in sweep(paired, CHECK_FRAMES, fabric.device, "checking the aligner")
-        for text, hyps in zip(batch.texts, aligner.transcribe(batch.speech), strict=True)  # type: ignore[arg-type]
-    ]
-    error = error_rate([ref for ref, _ in pairs], [hyp for _, hyp in pairs])
+
+    def listen(group: list[int], batch: Batch) -> list[list[str]]:
+        assert batch.speech is not None
+        return [hyps[0].text.split() for hyps in aligner.transcribe(batch.speech)]
+
+    heard = sweep(paired, CHECK_FRAMES, fabric.device, "checking the aligner", listen)
+    error = error_rate([text.split() for text in paired.texts], heard)
     log.info("aligner: %.1f %% token error on the paired pool it was trained on", 100 * error)
     if error > MOST_ALIGNER_ERROR:
         log.warning("the aligner has not learnt the paired pool: durations will be poor; raise aligner.updates")

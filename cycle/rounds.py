@@ -12,6 +12,7 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from cycle.device import fabric as make_fabric
+from cycle.exchange.cluster import open_cluster
 from cycle.exchange.evaluate import dev_error
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
@@ -76,7 +77,8 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
     log.info("round %d of %d, from round %d", number, exp.config.rounds.count, start)
     trained, done = work / "trained.json", work / "metrics.json"  # each written last, when what it speaks of is whole
     if not trained.exists() and not done.exists():
-        data = exchange(exp, number, exp.round(start), work, fabric)
+        cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
+        data = exchange(exp, number, exp.round(start), work, fabric, cluster)
         failure = train_round(exp, number, exp.round(start), data, rate, work, fabric)
         write_json(trained, {"monitors": data.monitors, "failure": failure})
     if not done.exists():

@@ -18,6 +18,7 @@ from cycle import stage
 from cycle.config import ROOT, Config, as_dict, available, load
 from cycle.device import resolve
 from cycle.errors import UserError
+from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
@@ -40,7 +41,9 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if path.exists() and not path.is_dir():
         raise UserError("is no folder", path, "name another with --exp")
     data = Path(options.data).resolve() if options.data else None
-    exp = Experiment(path, config, options.corpus, options.recipe, data, device)
+    exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
+    if options.cluster:
+        open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
     return control_of(exp, control, load(options.corpus, options.recipe, overrides, device, control)) if control else exp
 
 

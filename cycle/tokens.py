@@ -9,6 +9,8 @@ import numpy as np
 
 from cycle.data import features, kaldi
 from cycle.data.features import FeatureStore
+from cycle.data.schemas import RECORDING
+from cycle.data.table import write as write_table
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import write_json, write_tsv
@@ -33,11 +35,18 @@ def main(exp: Experiment) -> None:
     if bad:
         write_tsv(exp.root / "feats" / "rejected.tsv", ("pool", "utt", "reason"), bad)
         log.warning("%d recordings could not be used: %s", len(bad), exp.root / "feats" / "rejected.tsv")
+    write_table(exp.feats("text") / "00000.arrow", map(_row, texts["text"].items()), RECORDING)
     write_json(exp.tokens / "stats.json", statistics(exp))
 
 
+def _row(item: tuple[str, str]) -> dict[str, object]:
+    utt, text = item
+    return {"utt": utt, "spk": "", "text": text, "frames": features.FRAMES_PER_TOKEN * (1 + text.count(" "))}
+
+
 def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[tuple[str, str]]:
-    utterances = kaldi.read(exp.data(pool))
+    texts = {} if pool == "speech" else kaldi.read_tokens(exp.data(pool))
+    utterances = [(utt, texts.get(utt.utt_id, "")) for utt in kaldi.read(exp.data(pool))]
     shards = features.compute(exp.feats(pool), utterances, exp.config.features, workers)
     bad = [row for shard in progress(shards, len(utterances) // features.SHARD + 1, f"features of {pool}") for row in shard]
     if len(bad) == len(utterances):
@@ -51,20 +60,19 @@ def statistics(exp: Experiment) -> dict[str, object]:
     feats = np.concatenate([store.feats(i) for i in range(len(store))]).astype(np.float32)
     f0 = np.concatenate([store.f0(i) for i in range(len(store))]).astype(np.float32)
     energy = feats.mean(1)
-    speakers = {str(r["spk"]) for r in store.rows} | {str(r["spk"]) for r in FeatureStore(exp.feats("speech")).rows}
+    speakers = set(FeatureStore(exp.feats("paired"), exp.feats("speech")).table.column("spk"))
     return {
         "speakers": sorted(speakers),
         "f0": [float(f0.mean()), max(float(f0.std()), 1e-3)],
         "energy": [float(energy.mean()), max(float(energy.std()), 1e-3)],
         "mel_mean": [round(float(v), 4) for v in feats.mean(0)],
         "mel_std": [round(float(v), 4) for v in feats.std(0)],
-        "frames_per_token": _pace(exp, store),
+        "frames_per_token": _pace(store),
     }
 
 
-def _pace(exp: Experiment, store: FeatureStore) -> list[float]:
+def _pace(store: FeatureStore) -> list[float]:
     """The 1st and 99th percentile of frames per token of the paired pool: what a plausible transcript looks like."""
-    texts = kaldi.read_tokens(exp.data("paired"))
-    pace = [float(n) / len(texts[str(r["utt"])].split()) for r, n in zip(store.rows, store.frames, strict=True)]
+    pace = [float(n) / len(text.split()) for text, n in zip(store.table.column("text"), store.frames, strict=True)]
     low, high = np.percentile(np.array(pace), [1, 99]).tolist()
     return [low, high]

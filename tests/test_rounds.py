@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from cycle.config import load
+from cycle.data.schemas import LABEL
+from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.exchange.round_data import wanted_streams
 from cycle.experiment import Experiment
@@ -94,6 +97,7 @@ def test_label_quality_by_hand(tmp_path):
     folder = exp.oracle / "speech"
     folder.mkdir(parents=True)
     (folder / "tokens").write_text("u1 a b\nu2 a b c\nu3 a\n")
-    values = label_quality(exp, {"u1": "a b", "u2": "a", "u3": "b"}, {"u1", "u3"})
+    rows = ({"utt": utt, "text": text, "tokens": 1, "frames": 9} for utt, text in (("u1", "a b"), ("u2", "a"), ("u3", "b")))
+    values = label_quality(exp, Table.of(rows, LABEL), np.array([0, 2]))
     expected = {"kept_share": 2 / 3, "label_error": 3 / 6, "kept_error": 1 / 3, "rejected_error": 2 / 3}
     assert json.loads(json.dumps(values)) == pytest.approx(expected)

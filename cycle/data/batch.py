@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -51,6 +51,13 @@ class Batch:
             self.durations.to(device, non_blocking=True) if self.durations is not None else None,
             self.nbest,
         )
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU can fetch by itself."""
+        speech = Speech(self.speech.feats.pin_memory(), self.speech.lengths.pin_memory()) if self.speech else None
+        f0 = self.f0.pin_memory() if self.f0 is not None else None
+        durations = self.durations.pin_memory() if self.durations is not None else None
+        return replace(self, speech=speech, f0=f0, durations=durations)
 
 
 @dataclass

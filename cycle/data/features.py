@@ -13,15 +13,20 @@ from os import cpu_count
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cycle.config import Features
+from cycle.data.schemas import RECORDING
+from cycle.data.table import Table
+from cycle.data.table import write as write_table
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 from cycle.files import atomic_write, read_json, write_json
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
+FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
 
@@ -96,17 +101,17 @@ def recording_mel(path: Path, conf: Features) -> Array:
 
 
 class ShardWriter:
-    """Writes one shard of a store: features end to end, an index last."""
+    """Writes one shard of a store: features and pitch end to end, the table of its utterances last."""
 
-    def __init__(self, folder: Path, number: int):
-        self.stem = folder / f"{number:05d}"
+    def __init__(self, folder: Path, number: int, schema: pa.Schema = RECORDING):
+        self.stem, self.schema = folder / f"{number:05d}", schema
         self.rows: list[dict[str, object]] = []
         self.feats: list[NDArray[np.float16]] = []
         self.f0: list[NDArray[np.float16]] = []
 
     @property
     def done(self) -> bool:
-        return self.stem.with_suffix(".json").exists()
+        return self.stem.with_suffix(".arrow").exists()
 
     def add(self, utt_id: str, feats: Array, f0: Array | None = None, **extra: object) -> None:
         self.rows.append({"utt": utt_id, "frames": len(feats), **extra})
@@ -118,60 +123,58 @@ class ShardWriter:
             np.save(handle, np.concatenate(self.feats) if self.feats else np.zeros((0, 1), np.float16))
         with atomic_write(self.stem.with_suffix(".f0.npy"), "wb") as handle:
             np.save(handle, np.concatenate(self.f0) if self.f0 else np.zeros(0, np.float16))
-        write_json(self.stem.with_suffix(".json"), self.rows)
+        write_table(self.stem.with_suffix(".arrow"), self.rows, self.schema)
 
 
 class FeatureStore:
-    """Features of a pool, memory-mapped.
+    """Features of one or several folders, memory-mapped.
 
     Attributes:
-        rows: one dict an utterance: utt, frames, and whatever the writer added.
+        table: utt, spk, text (tokens), frames, and whatever the schema adds.
+        frames: (N,) of each utterance.
     """
 
-    def __init__(self, folder: Path):
-        self.rows: list[dict[str, object]] = []
-        self._place: list[tuple[int, int, int]] = []
-        self._feats, self._f0 = [], []
-        for number, index in enumerate(sorted(folder.glob("[0-9]*.json"))):
-            self._feats.append(np.load(index.with_suffix(".feats.npy"), mmap_mode="r"))
-            self._f0.append(np.load(index.with_suffix(".f0.npy"), mmap_mode="r"))
-            start = 0
-            for row in read_json(index):
-                self._place.append((number, start, start + row["frames"]))
-                self.rows.append(row)
-                start += row["frames"]
-        self.position = {str(row["utt"]): i for i, row in enumerate(self.rows)}
+    def __init__(self, *folders: Path, schema: pa.Schema = RECORDING):
+        files = [file for folder in folders for file in sorted(folder.glob("[0-9]*.arrow"))]
+        self.table = Table(files, schema)
+        self.frames: NDArray[np.int64] = self.table.numbers("frames").astype(np.int64)
+        self._feats = [np.load(file.with_suffix(".feats.npy"), mmap_mode="r") for file in files]
+        self._f0 = [np.load(file.with_suffix(".f0.npy"), mmap_mode="r") for file in files]
+        sizes = [len(Table([file], schema)) for file in files]
+        self._shard = np.repeat(np.arange(len(files)), sizes)
+        ends = self.frames.cumsum()
+        firsts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)] if files else ends
+        self._start = ends - self.frames - firsts[self._shard]
 
     def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def frames(self) -> NDArray[np.int64]:
-        return np.array([stop - start for _, start, stop in self._place], dtype=np.int64)
+        return len(self.frames)
 
     def feats(self, index: int) -> NDArray[np.float16]:
-        shard, start, stop = self._place[index]
-        return self._feats[shard][start:stop]  # type: ignore[no-any-return]
+        start = self._start[index]
+        return self._feats[self._shard[index]][start : start + self.frames[index]]  # type: ignore[no-any-return]
 
     def f0(self, index: int) -> NDArray[np.float16]:
-        shard, start, stop = self._place[index]
-        return self._f0[shard][start:stop]  # type: ignore[no-any-return]
+        start = self._start[index]
+        return self._f0[self._shard[index]][start : start + self.frames[index]]  # type: ignore[no-any-return]
 
 
-def _extract_shard(job: tuple[Path, int, Sequence[Utterance], Features]) -> list[tuple[str, str]]:
+type Spoken = tuple[Utterance, str]  # with its tokens, empty where a pool has no text
+
+
+def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features]) -> list[tuple[str, str]]:
     """Writes one shard; returns (utt_id, reason) of what could not be used."""
     folder, number, utterances, conf = job
     writer, bad = ShardWriter(folder, number), []
     if writer.done:
         return list(map(tuple, read_json(writer.stem.with_suffix(".bad"))))
-    for utt in utterances:
+    for utt, tokens in utterances:
         assert utt.wav is not None
         try:
             feats, f0 = extract(utt.wav, conf)
         except UserError as error:
             bad.append((utt.utt_id, error.what))
             continue
-        writer.add(utt.utt_id, feats, f0, spk=utt.spk)
+        writer.add(utt.utt_id, feats, f0, spk=utt.spk, text=tokens)
     write_json(writer.stem.with_suffix(".bad"), bad)
     writer.close()
     return bad
@@ -182,7 +185,7 @@ def processes(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn"))
 
 
-def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, pool: ProcessPoolExecutor) -> Iterable[list[tuple[str, str]]]:
+def compute(folder: Path, utterances: Sequence[Spoken], conf: Features, pool: ProcessPoolExecutor) -> Iterable[list[tuple[str, str]]]:
     """Computes the features of a pool in parallel processes, shard by shard; finished shards are kept.
 
     Returns:
@@ -191,14 +194,3 @@ def compute(folder: Path, utterances: Sequence[Utterance], conf: Features, pool:
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder, n, utterances[i : i + SHARD], conf) for n, i in enumerate(range(0, len(utterances), SHARD))]
     return pool.map(_extract_shard, jobs)
-
-
-class JoinedStore(FeatureStore):
-    """Two stores read as one, the second's rows behind the first's."""
-
-    def __init__(self, a: FeatureStore, b: FeatureStore):
-        shards = len(a._feats)
-        self.rows = a.rows + b.rows
-        self._place = a._place + [(shards + n, start, stop) for n, start, stop in b._place]
-        self._feats, self._f0 = a._feats + b._feats, a._f0 + b._f0
-        self.position = {str(row["utt"]): i for i, row in enumerate(self.rows)}

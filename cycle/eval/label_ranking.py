@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cycle.data.schemas import LABEL
+from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.eval.oracle import true_texts
 from cycle.experiment import Experiment
-from cycle.files import read_jsonl
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 Row = dict[str, Any]
@@ -55,7 +56,7 @@ def main(path: Path, number: int) -> None:
         raise UserError("no labels", folder, "name an experiment and one of its rounds from 1 on")
     exp = Experiment(path.resolve(), None, "", "")  # type: ignore[arg-type]  # only paths are asked of it
     truth = {utt: text.split() for utt, text in true_texts(exp).items()}
-    rows = [row for file in sorted(folder.glob("*.jsonl")) for row in read_jsonl(file) if row["utt"] in truth]
+    rows = [row for row in Table(sorted(folder.glob("*.arrow")), LABEL).rows() if row["utt"] in truth]
     refs = [len(truth[r["utt"]]) for r in rows]
 
     def errors(choose: Callable[[Row], str]) -> list[int]:

@@ -3,10 +3,16 @@ control only."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cycle.data.kaldi import read_table
+from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import count_all, total
 from cycle.experiment import Experiment
+
+MONITORED = 20_000  # utterances
 
 
 def true_texts(exp: Experiment) -> dict[str, str]:
@@ -17,19 +23,29 @@ def true_texts(exp: Experiment) -> dict[str, str]:
     return read_table(path)
 
 
-def label_quality(exp: Experiment, labels: dict[str, str], kept: set[str]) -> dict[str, float]:
-    """Token error rates of pseudo-labels, the kept and the rejected ones, and how many were kept."""
-    truth = true_texts(exp)
+def sample(size: int) -> NDArray[np.int64]:
+    """Places of at most MONITORED items, evenly spread: enough for a monitor, however large the pool."""
+    return np.unique(np.linspace(0, max(0, size - 1), min(size, MONITORED)).round().astype(np.int64))
 
-    def rate(utts: list[str]) -> float | None:
-        counts = total(count_all([truth[u].split() for u in utts], [labels[u].split() for u in utts]))
+
+def label_quality(exp: Experiment, labels: Table, kept: NDArray[np.int64]) -> dict[str, float]:
+    """Token error rates of pseudo-labels, the kept and the rejected ones (of large pools a sample), and how many were kept."""
+    truth, watched = true_texts(exp), sample(len(labels))
+    some = labels.subset(watched)
+    rows = [
+        (truth[utt].split(), text.split(), keep)
+        for utt, text, keep in zip(some.column("utt"), some.column("text"), np.isin(watched, kept).tolist(), strict=True)
+        if utt in truth
+    ]
+
+    def rate(which: list[tuple[list[str], list[str], bool]]) -> float | None:
+        counts = total(count_all([ref for ref, _, _ in which], [hyp for _, hyp, _ in which]))
         return counts.errors / counts.ref if counts.ref else None
 
-    known = [u for u in labels if u in truth]
     values = {
         "kept_share": len(kept) / max(1, len(labels)),
-        "label_error": rate(known),
-        "kept_error": rate([u for u in known if u in kept]),
-        "rejected_error": rate([u for u in known if u not in kept]),
+        "label_error": rate(rows),
+        "kept_error": rate([row for row in rows if row[2]]),
+        "rejected_error": rate([row for row in rows if not row[2]]),
     }
     return {k: v for k, v in values.items() if v is not None}

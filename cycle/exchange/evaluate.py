@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from cycle.config import Search
-from cycle.data.batch import Hypothesis
+from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling
 from cycle.eval.errors import count_all, error_rate, total
-from cycle.exchange.pools import open_pool, sweep
+from cycle.exchange.pools import open_pool
+from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr
@@ -26,14 +28,13 @@ PRIOR_LENGTHS = (0.0, 0.5, 1.0, 2.0)
 
 def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric: Fabric, title: str) -> list[list[Hypothesis]]:
     """N-best lists of a stream, in its order."""
-    out: list[list[Hypothesis]] = [[] for _ in range(len(stream))]
-    for group, batch in sweep(stream, budget, fabric.device, title):
+
+    def work(group: list[int], batch: Batch) -> list[list[Hypothesis]]:
         assert batch.speech is not None
         with fabric.autocast():
-            lists = asr.transcribe(batch.speech, search)
-        for i, hyps in zip(group, lists, strict=True):
-            out[i] = hyps
-    return out
+            return asr.transcribe(batch.speech, search)
+
+    return sweep(stream, budget, fabric.device, title, work)
 
 
 def prior_scores(lists: list[list[Hypothesis]], prior: NGram) -> list[list[float]]:
@@ -54,7 +55,7 @@ def best_text(hyps: list[Hypothesis], priors: list[float], search: Search) -> st
     return max(scored, key=lambda s: s[0])[1] if scored else ""
 
 
-def tune_prior(lists: list[list[Hypothesis]], priors: list[list[float]], refs: list[str], search: Search) -> Search:
+def tune_prior(lists: list[list[Hypothesis]], priors: list[list[float]], refs: Sequence[str], search: Search) -> Search:
     """The prior's weight and length reward with the fewest token errors on a set with known texts (dev)."""
     spoken = [r.split() for r in refs]
 
@@ -87,7 +88,7 @@ def transcripts(
     return [best_text(h, p, search) for h, p in zip(lists, priors, strict=True)], lists
 
 
-def unit_error(exp: Experiment, refs: list[str], hyps: list[str]) -> float:
+def unit_error(exp: Experiment, refs: Sequence[str], hyps: Sequence[str]) -> float:
     """Error rate in the corpus's unit (syllables, words)."""
     units = next(iter(spelling(exp.config.corpus.language).rates.values()))
     return error_rate([units(r.split()) for r in refs], [units(h.split()) for h in hyps])

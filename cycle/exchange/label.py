@@ -4,116 +4,129 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.config import Label as LabelConf
 from cycle.config import Search
+from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis
+from cycle.data.schemas import LABEL
 from cycle.data.types import Speech
+from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.evaluate import combined, decode, prior_scores
-from cycle.exchange.pools import UNALIGNED, sweep
-from cycle.files import read_jsonl, write_jsonl
+from cycle.exchange.pools import UNALIGNED, open_pool
+from cycle.exchange.sweep import sweep
+from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
+from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
+from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
-SHARD = 2048  # utterances
 
 
 @dataclass(frozen=True)
 class Label:
-    """One utterance of the speech pool as the recogniser hears it.
-
-    Attributes:
-        text: the chosen hypothesis.
-        frames: length of the recording.
-        logp: its log-probability given the speech, all paths.
-        posterior: its share of the N-best list's probability, prior included.
-        nbest: hypotheses, best first.
-        tts: the synthesiser's score of the first few of them, None where it cannot judge.
-    """
+    """A row of `schemas.LABEL`, whose columns are told there."""
 
     utt: str
     text: str
     frames: int
+    tokens: int
     logp: float
     prior: float
     posterior: float
     nbest: list[str]
     tts: list[float | None]
 
-    @property
-    def tokens(self) -> int:
-        return len(self.text.split())
 
+@dataclass(frozen=True)
+class LabelJob:
+    """The speech pool through the models of `start`, into `folder`.
 
-def label_pool(
-    folder: Path, stream: Stream, asr: Recognizer, prior: NGram, search: Search, conf: LabelConf, fabric: Fabric,
-    tts: Synthesizer | None, aligner: FrameCTC,
-) -> list[Label]:  # fmt: skip
-    """Labels a pool shard by shard; shards that an earlier call finished are read back.
-
-    Args:
-        tts: scores the first `conf.judged` hypotheses; None leaves that out.
+    Attributes:
+        search: of the recogniser, tuned already.
+        judge: whether the synthesiser scores the first hypotheses.
     """
-    labels: list[Label] = []
-    for number, start in enumerate(range(0, len(stream), SHARD)):
-        file = folder / f"{number:05d}.jsonl"
-        if not file.exists():
-            part = stream.subset(range(start, min(start + SHARD, len(stream))))
-            write_jsonl(file, (vars(row) for row in _label(part, asr, prior, search, conf, fabric, tts, aligner)))
-        labels += [Label(**row) for row in read_jsonl(file)]
-    return labels
+
+    exp: Experiment
+    start: Path
+    folder: Path
+    search: Search
+    judge: bool
+    title: str = "labelling the speech pool"
+
+    def shards(self) -> int:
+        return math.ceil(len(open_pool(self.exp, "speech")) / SHARD)
+
+    def file(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.arrow"
+
+    def done(self, shard: int) -> bool:
+        return self.file(shard).exists()
+
+    def labels(self) -> table.Table:
+        """What there is, in the order of the pool."""
+        return table.Table(sorted(self.folder.glob("[0-9]*.arrow")), LABEL)
+
+    def open(self, fabric: Fabric) -> Callable[[int], Write]:
+        exp, pool = self.exp, open_pool(self.exp, "speech")
+        asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
+        conf = exp.config.rounds.label
+        tts = load_tts(self.start, exp.config, read_voices(exp.tokens), fabric.device)
+        vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
+        aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
+
+        def work(shard: int) -> Write:
+            part = pool.subset(range(shard * SHARD, min((shard + 1) * SHARD, len(pool))))
+            rows = transcribe(part, asr, prior, self.search, conf.batch_frames, fabric)
+            if self.judge:
+                rows = judge(rows, part, tts, aligner, conf.judged, conf.batch_frames, fabric)
+            return lambda: table.write(self.file(shard), map(vars, rows), LABEL)
+
+        return work
 
 
-def _label(
-    stream: Stream,
-    asr: Recognizer,
-    prior: NGram,
-    search: Search,
-    conf: LabelConf,
-    fabric: Fabric,
-    tts: Synthesizer | None,
-    aligner: FrameCTC,
-) -> list[Label]:
-    lists = decode(asr, stream, search, conf.batch_frames, fabric, "labelling the speech pool")
-    rows = []
-    for utt, frames, hyps, priors in zip(stream.utt_ids, stream.frames, lists, prior_scores(lists, prior), strict=True):
-        rows.append(choose(utt, int(frames), hyps, priors, search))
-    if tts is None or conf.judged == 0:
-        return rows
-    return judge(rows, stream, tts, aligner, conf, fabric)
+def transcribe(stream: Stream, asr: Recognizer, prior: NGram, search: Search, budget: int, fabric: Fabric) -> list[Label]:
+    """Labels a stream."""
+    lists = decode(asr, stream, search, budget, fabric, "labelling the speech pool")
+    scores = prior_scores(lists, prior)
+    return [choose(*row, search) for row in zip(stream.utt_ids, stream.frames.tolist(), lists, scores, strict=True)]
 
 
 def choose(utt: str, frames: int, hyps: list[Hypothesis], priors: list[float], search: Search) -> Label:
     """Ranks an N-best list by acoustics and prior together."""
     ranked = sorted(((combined(h, p, search), h, p) for h, p in zip(hyps, priors, strict=True)), key=lambda s: -s[0])
     if not ranked:
-        return Label(utt, "", frames, -math.inf, 0.0, 0.0, [], [])
+        return Label(utt, "", frames, 0, -math.inf, 0.0, 0.0, [], [])
     top = ranked[0][0]
     share = 1.0 / sum(math.exp(score - top) for score, _, _ in ranked)
     best = ranked[0][1]
-    return Label(utt, best.text, frames, best.logp, ranked[0][2], share, [h.text for _, h, _ in ranked], [])
+    return Label(utt, best.text, frames, len(best.text.split()), best.logp, ranked[0][2], share, [h.text for _, h, _ in ranked], [])
 
 
-def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC, conf: LabelConf, fabric: Fabric) -> list[Label]:
+def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC, judged: int, budget: int, fabric: Fabric) -> list[Label]:
     """Lets the synthesiser score the first hypotheses of each utterance, each under its own alignment."""
-    scores: list[list[float | None]] = [[None] * min(conf.judged, len(r.nbest)) for r in rows]
-    for group, batch in sweep(stream, max(1, conf.batch_frames // max(1, conf.judged)), fabric.device, "judging the labels"):
-        pairs = [(k, n) for k, i in enumerate(group) for n in range(len(scores[i])) if rows[i].nbest[n]]
-        if not pairs:
-            continue
-        texts = [rows[group[k]].nbest[n] for k, n in pairs]
-        values = score_texts(batch, [k for k, _ in pairs], texts, tts, aligner)
-        for (k, n), value in zip(pairs, values, strict=True):
-            scores[group[k]][n] = value
+
+    def work(group: list[int], batch: Batch) -> list[list[float | None]]:
+        scores: list[list[float | None]] = [[None] * min(judged, len(rows[i].nbest)) for i in group]
+        pairs = [(k, n) for k, i in enumerate(group) for n in range(len(scores[k])) if rows[i].nbest[n]]
+        if pairs:
+            texts = [rows[group[k]].nbest[n] for k, n in pairs]
+            for (k, n), value in zip(pairs, score_texts(batch, [k for k, _ in pairs], texts, tts, aligner), strict=True):
+                scores[k][n] = value
+        return scores
+
+    scores = sweep(stream, max(1, budget // max(1, judged)), fabric.device, "judging the labels", work)
     return [Label(**{**vars(row), "tts": score}) for row, score in zip(rows, scores, strict=True)]
 
 
@@ -126,3 +139,25 @@ def score_texts(batch: Batch, places: list[int], texts: list[str], tts: Synthesi
     spks = [batch.spks[k] for k in places]
     values = tts.score(Batch([batch.utt_ids[k] for k in places], spks, texts, speech, batch.f0[index], durations))
     return [v if a > UNALIGNED and math.isfinite(v) else None for v, a in zip(values.tolist(), logp.tolist(), strict=True)]
+
+
+class Rewarded(Sequence[list[tuple[str, float]]]):
+    """For each label, the hypotheses that the synthesiser could judge with its scores; read from the table when asked for."""
+
+    def __init__(self, labels: table.Table):
+        self._nbest, self._tts = labels.column("nbest"), labels.column("tts")
+
+    def __len__(self) -> int:
+        return len(self._nbest)
+
+    @overload
+    def __getitem__(self, key: int) -> list[tuple[str, float]]: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | table.Index) -> Rewarded: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            pairs = zip(self._nbest[int(key)], self._tts[int(key)], strict=False)
+            return [(text, score) for text, score in pairs if text and score is not None]
+        view = Rewarded.__new__(Rewarded)
+        view._nbest, view._tts = self._nbest[key], self._tts[key]
+        return view

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from cycle.data import kaldi
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore
+from cycle.data.schemas import RECORDING
+from cycle.data.table import TOGETHER, Ragged, Table
+from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
-from cycle.log import progress
 from cycle.models.frame_ctc import FrameCTC
-from cycle.train.streams import Stream, by_frames, collate
+from cycle.train.streams import Stream
 
 UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
 
 
 def open_pool(exp: Experiment, pool: str) -> Stream:
-    """A pool of the experiment; texts are empty where it has none."""
-    utts = {u.utt_id: u for u in kaldi.read(exp.data(pool))}
-    texts = {} if pool == "speech" else kaldi.read_tokens(exp.data(pool))
+    """A pool of the experiment as stage 2 left it; texts are empty where it has none. Nothing is read before it is asked for."""
     if pool == "text":
-        ids = list(utts)
-        return Stream(pool, ids, [""] * len(ids), [texts[i] for i in ids])
-    store = FeatureStore(exp.feats(pool))
-    ids = [i for i in utts if i in store.position]
-    return Stream(pool, ids, [utts[i].spk for i in ids], [texts.get(i, "") for i in ids], store, [store.position[i] for i in ids])
+        texts = Table(sorted(exp.feats(pool).glob("[0-9]*.arrow")), RECORDING)
+        return Stream(pool, texts.column("utt"), texts.column("spk"), texts.column("text"), texts.numbers("frames").astype(np.int64))
+    return recorded(pool, FeatureStore(exp.feats(pool)))
 
 
-def sweep(stream: Stream, budget: int, device: torch.device, title: str) -> Iterator[tuple[list[int], Batch]]:
-    """Every utterance once, in batches by length; yields places in the stream with each batch."""
-    order = np.argsort(stream.frames, kind="stable")
-    groups = by_frames(stream.frames, [int(i) for i in order], budget)
-    for group in progress(groups, len(groups), title):
-        yield group, collate([(stream, i) for i in group]).to(device)
+def recorded(name: str, store: FeatureStore) -> Stream:
+    """Everything in a store as a stream."""
+    rows = np.arange(len(store), dtype=np.int64)
+    return Stream(name, store.table.column("utt"), store.table.column("spk"), store.table.column("text"), store=store, rows=rows)
 
 
-def align(stream: Stream, aligner: FrameCTC, budget: int, device: torch.device) -> tuple[Stream, list[str]]:
+def align(stream: Stream, aligner: FrameCTC, budget: int, device: torch.device) -> tuple[Stream, NDArray[np.bool_]]:
     """Gives a stream durations.
 
     Returns:
-        the stream without the utterances that are too short for their tokens, and the ids of those.
+        the stream without the utterances that are too short for their tokens, and (N,) which those are.
     """
-    durations: dict[int, np.ndarray] = {}  # type: ignore[type-arg]
-    for group, batch in sweep(stream, budget, device, f"alignment of {stream.name}"):
+
+    def work(group: list[int], batch: Batch) -> list[NDArray[np.int64]]:
         assert batch.speech is not None
         frames, logp = aligner.align(batch.speech, batch.texts)
-        for i, row, value, text in zip(group, frames.cpu().numpy(), logp.tolist(), batch.texts, strict=True):
-            if value > UNALIGNED:
-                durations[i] = row[: 2 + text.count(" ")]
-    keep = [i for i in range(len(stream)) if i in durations]
-    lost = [stream.utt_ids[i] for i in range(len(stream)) if i not in durations]
-    kept = stream.subset(keep)
-    kept.durations = [durations[i] for i in keep]
+        rows = zip(frames.cpu().numpy(), logp.tolist(), batch.texts, strict=True)
+        return [row[: 2 + text.count(" ")] if value > UNALIGNED else row[:0] for row, value, text in rows]
+
+    durations = Ragged()
+    for start in range(0, len(stream), TOGETHER):
+        part = stream.subset(range(start, min(start + TOGETHER, len(stream))))
+        durations.extend(Ragged(sweep(part, budget, device, f"alignment of {stream.name}", work)))
+    lost = durations.sizes == 0
+    kept = stream.subset(np.flatnonzero(~lost))
+    kept.durations = durations[np.flatnonzero(~lost)]
     return kept, lost
 
 
 def with_texts(stream: Stream, name: str, texts: dict[str, str]) -> Stream:
     """The utterances of a stream that have a text, with it."""
-    keep = [i for i, utt in enumerate(stream.utt_ids) if utt in texts]
-    out = stream.subset(keep)
+    out = stream.subset([i for i, utt in enumerate(stream.utt_ids) if utt in texts])
     out.name, out.texts = name, [texts[utt] for utt in out.utt_ids]
     return out
 

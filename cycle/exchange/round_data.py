@@ -9,22 +9,26 @@ from typing import Any
 
 import numpy as np
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 
+from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import error_rate
-from cycle.eval.oracle import label_quality, true_texts
+from cycle.eval.oracle import label_quality, sample, true_texts
+from cycle.exchange.cluster import Cluster
+from cycle.exchange.engine import run
 from cycle.exchange.evaluate import tuned
-from cycle.exchange.label import Label, label_pool
-from cycle.exchange.pools import align, known_speakers, open_pool, with_texts
-from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, select
-from cycle.exchange.speak import choose_sentences, draw_speakers, speak_pool, synthetic_stream
+from cycle.exchange.label import LabelJob, Rewarded
+from cycle.exchange.pools import align, open_pool, with_texts
+from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, select
+from cycle.exchange.speak import SpeakJob
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
+from cycle.models.pair import load_asr, load_frame_model
 from cycle.models.vocabulary import Vocabulary
-from cycle.train.streams import Stream, seed_of
+from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
 STREAMS = {"paired", "pseudo", "synthetic", "text", "speech"}
@@ -55,45 +59,48 @@ def wanted_streams(exp: Experiment) -> set[str]:
     return wanted
 
 
-def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric) -> RoundData:
+def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric, cluster: Cluster | None = None) -> RoundData:
     """Makes the streams that the recipe wants with the models of `start`; work that an earlier call finished is read back."""
     wanted, out = wanted_streams(exp), RoundData()
-    budget = exp.config.rounds.label.batch_frames
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
-    paired = open_pool(exp, "paired")
-    out.streams["paired"], _ = align(paired, aligner, budget, fabric.device)
+    out.streams["paired"] = _aligned(exp, open_pool(exp, "paired"), aligner, fabric)[0]
     if wanted & {"pseudo", "speech"}:
-        _speech_side(exp, number, start, work, aligner, out, fabric)
+        _speech_side(exp, number, start, work, aligner, out, fabric, cluster)
     if wanted & {"synthetic", "text"}:
-        _text_side(exp, number, start, work, out, fabric)
+        _text_side(exp, number, start, work, out, fabric, cluster)
     log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(out.streams.items())))
     return out
 
 
-def _speech_side(exp: Experiment, number: int, start: Path, work: Path, aligner: FrameCTC, out: RoundData, fabric: Fabric) -> None:
+def _aligned(exp: Experiment, stream: Stream, aligner: FrameCTC, fabric: Fabric) -> tuple[Stream, NDArray[np.bool_]]:
+    return align(stream, aligner, exp.config.rounds.label.batch_frames, fabric.device)
+
+
+def _speech_side(
+    exp: Experiment, number: int, start: Path, work: Path, aligner: FrameCTC, out: RoundData, fabric: Fabric, cluster: Cluster | None
+) -> None:
     """speech -> ASR: labels, selection, durations."""
     conf, pool = exp.config.rounds, open_pool(exp, "speech")
     if conf.label.source == "oracle":
-        pseudo = with_texts(pool, "pseudo", true_texts(exp))
-        out.streams["pseudo"], _ = align(pseudo, aligner, conf.label.batch_frames, fabric.device)
+        out.streams["pseudo"], _ = _aligned(exp, with_texts(pool, "pseudo", true_texts(exp)), aligner, fabric)
         return
-    asr, tts = load_asr(start, exp.config, fabric.device), load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
-    prior = NGram.load(exp.tokens / "prior.json")
-    search = tuned(exp, asr, conf.label.search, prior, fabric)
-    labels = label_pool(work / "labels", pool, asr, prior, search, conf.label, fabric, tts if conf.label.judged else None, aligner)
-    kept, rejected = select(labels, conf.select_labels, LABEL_RULES, number, _context(exp, len(labels)), "rounds.select_labels")
-    pseudo, lost = align(with_texts(pool, "pseudo", {k.utt: k.text for k in kept}), aligner, conf.label.batch_frames, fabric.device)
-    rejected += [(k, "too short for its tokens") for k in kept if k.utt in set(lost)]
-    out.streams["pseudo"] = pseudo
-    _write_selection(work, "labels", [(k.utt, k.text, k.logp, k.posterior) for k in kept if k.utt not in set(lost)],
-                     [(k.utt, reason, k.text, k.logp, k.posterior) for k, reason in rejected], ("text", "logp", "posterior"))  # fmt: skip
+    search = tuned(exp, load_asr(start, exp.config, fabric.device), conf.label.search, NGram.load(exp.tokens / "prior.json"), fabric)
+    job = LabelJob(exp, start, work / "labels", search, judge=conf.label.judged > 0)
+    run(job, fabric, cluster)
+    labels = job.labels()
+    chosen = select(labels, conf.select_labels, LABEL_RULES, number, _context(exp, len(labels)), "rounds.select_labels")
+    kept = pool.subset(chosen.kept)
+    kept.name, kept.texts = "pseudo", labels.subset(chosen.kept).column("text")
+    out.streams["pseudo"], lost = _aligned(exp, kept, aligner, fabric)
+    chosen.drop(lost, "too short for its tokens")
+    _write_selection(work, "labels", labels, chosen, ("utt", "text", "logp", "posterior"))
     out.streams["speech"] = _judged(pool, labels)
-    used = set(pseudo.utt_ids)
-    words = [label.text.split() for label in labels]
-    out.monitors |= label_quality(exp, {label.utt: label.text for label in labels}, used)
-    out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length, "empty_labels": words.count([]) / len(words)}
-    out.monitors["vocabulary"] = len({t for w in words for t in w}) / max(1, len(_context(exp, 0)["paired_tokens"]))
+    out.monitors |= label_quality(exp, labels, chosen.kept)
+    out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length}
+    out.monitors["empty_labels"] = float(np.mean(labels.numbers("tokens") == 0))
+    heard = {token for text in labels.column("text") for token in text.split()}
+    out.monitors["vocabulary"] = len(heard) / max(1, len(_context(exp, 0)["paired_tokens"]))
 
 
 def _context(exp: Experiment, pool: int) -> dict[str, Any]:
@@ -102,41 +109,42 @@ def _context(exp: Experiment, pool: int) -> dict[str, Any]:
     return {"pool": pool, "paired_tokens": paired, "frames_per_token": read_json(exp.tokens / "stats.json")["frames_per_token"]}
 
 
-def _judged(pool: Stream, labels: list[Label]) -> Stream:
+def _judged(pool: Stream, labels: Table) -> Stream:
     """The utterances of which the synthesiser judged at least two hypotheses."""
-    nbest = {
-        k.utt: [(text, score) for text, score in zip(k.nbest, k.tts, strict=False) if text and score is not None] for k in labels
-    }  # fmt: skip
-    keep = [i for i, utt in enumerate(pool.utt_ids) if len(nbest.get(utt, [])) > 1]
+    nbest = Rewarded(labels)
+    keep = np.flatnonzero([len(hyps) > 1 for hyps in nbest])
     stream = pool.subset(keep)
-    stream.name, stream.nbest = "speech", [nbest[utt] for utt in stream.utt_ids]
+    stream.name, stream.nbest = "speech", nbest[keep]
     return stream
 
 
-def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: RoundData, fabric: Fabric) -> None:
+def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: RoundData, fabric: Fabric, cluster: Cluster | None) -> None:
     """text -> TTS: synthetic speech, heard by the recogniser, selected."""
-    conf, seed = exp.config.rounds, seed_of(exp.config.seed, "speak", number)
-    asr, tts = load_asr(start, exp.config, fabric.device), load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
-    texts = choose_sentences(open_pool(exp, "text"), conf.speak.count, number)
-    texts.spks = draw_speakers(texts, list(known_speakers(out.streams["paired"])), seed)
-    out.streams["text"] = texts
+    job = SpeakJob(exp, number, start, work / "synthetic")
+    out.streams["text"] = job.texts()
     if "synthetic" not in wanted_streams(exp):
         return
-    store, spoken = speak_pool(work / "synthetic", texts, tts, asr, conf.speak, seed, fabric)
-    kept, rejected = select(spoken, conf.select_synthetic, SYNTHETIC_RULES, number, {}, "rounds.select_synthetic")
-    out.streams["synthetic"] = synthetic_stream(store, kept)
-    _write_selection(work, "synthetic", [(s.utt, s.text, s.heard, s.spk) for s in kept],
-                     [(s.utt, reason, s.text, s.heard, s.spk) for s, reason in rejected], ("text", "heard", "spk"))  # fmt: skip
-    finite = [s for s in spoken if s.finite and np.isfinite(s.duration_std)]  # an autoregressive synthesiser has no durations
-    if finite:
-        out.monitors["tts_duration_std"] = float(np.mean([s.duration_std for s in finite]))
-        out.monitors["tts_pitch_std"] = float(np.mean([s.pitch_std for s in finite]))
+    run(job, fabric, cluster)
+    spoken = job.spoken()
+    assert spoken.store is not None
+    table = spoken.store.table
+    chosen = select(table, exp.config.rounds.select_synthetic, SYNTHETIC_RULES, number, {}, "rounds.select_synthetic")
+    out.streams["synthetic"] = spoken.subset(chosen.kept)
+    _write_selection(work, "synthetic", table, chosen, ("utt", "text", "heard", "spk"))
+    rhythm, tone = table.numbers("duration_std"), table.numbers("pitch_std")
+    sound = table.numbers("finite").astype(np.bool_) & np.isfinite(rhythm)  # an autoregressive synthesiser has no durations
+    if sound.any():
+        out.monitors |= {"tts_duration_std": float(rhythm[sound].mean()), "tts_pitch_std": float(tone[sound].mean())}
+    some = table.subset(sample(len(table)))
     out.monitors |= {
-        "synthetic_error": error_rate([s.text.split() for s in spoken], [s.heard.split() for s in spoken]),
-        "synthetic_kept": len(kept) / max(1, len(spoken)),
+        "synthetic_error": error_rate([t.split() for t in some.column("text")], [h.split() for h in some.column("heard")]),
+        "synthetic_kept": len(chosen.kept) / max(1, len(table)),
     }
 
 
-def _write_selection(work: Path, name: str, kept: list[tuple[Any, ...]], rejected: list[tuple[Any, ...]], columns: tuple[str, ...]) -> None:
-    write_tsv(work / "selection" / f"{name}_kept.tsv", ("utt", *columns), sorted(kept))
-    write_tsv(work / "selection" / f"{name}_rejected.tsv", ("utt", "reason", *columns), sorted(rejected))
+def _write_selection(work: Path, name: str, items: Table, chosen: Selection, columns: tuple[str, ...]) -> None:
+    """What was kept, and what was not with the reason, as tables to read."""
+    values = [items.column(c) for c in columns]
+    write_tsv(work / "selection" / f"{name}_kept.tsv", columns, (tuple(v[i] for v in values) for i in chosen.kept.tolist()))
+    rows = ((values[0][i], reason, *(v[i] for v in values[1:])) for i, reason in chosen.rejected())
+    write_tsv(work / "selection" / f"{name}_rejected.tsv", (columns[0], "reason", *columns[1:]), rows)

@@ -1,24 +1,26 @@
 """What is kept of the exchange, and why the rest is not: each rule a small function that a recipe names.
 
-A rule takes the items and its arguments and returns, for each item, None to keep it or the reason against it. Rules run in order on what
-the rules before them kept. `number` is the round, from 1: an argument given as a list holds one value a round, the last one staying.
+A rule takes the items, the round's number (from 1), what it may know of the paired pool, and its arguments. It returns whether each item is
+kept, and a function that says the reason against one. Rules run in order on what the rules before them kept. An argument given as a list
+holds one value a round, the last one staying.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cycle.config import Rule
+from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import distance
-from cycle.exchange.label import Label
-from cycle.exchange.speak import Spoken
 
-Reason = str | None
+type Verdict = tuple[NDArray[np.bool_], Callable[[int], str]]
 
 
 def of_round(value: Any, number: int) -> Any:
@@ -26,32 +28,38 @@ def of_round(value: Any, number: int) -> Any:
     return value[min(number, len(value)) - 1] if isinstance(value, (list, tuple)) else value
 
 
-def not_empty(labels: Sequence[Label], number: int, context: dict[str, Any]) -> list[Reason]:
+def not_empty(labels: Table, number: int, context: dict[str, Any]) -> Verdict:
     """Drops empty hypotheses."""
-    return [None if label.text else "empty" for label in labels]
+    return labels.numbers("tokens") > 0, lambda i: "empty"
 
 
-def pace(labels: Sequence[Label], number: int, context: dict[str, Any], slack: float = 1.3) -> list[Reason]:
+def pace(labels: Table, number: int, context: dict[str, Any], slack: float = 1.3) -> Verdict:
     """Drops transcripts whose frames per token lie outside the paired pool's, with some slack."""
     low, high = context["frames_per_token"]
-    values = [label.frames / max(1, label.tokens) for label in labels]
-    return [None if low / slack <= v <= high * slack else f"pace: {v:.1f} frames a token" for v in values]
+    values = labels.numbers("frames") / np.maximum(1, labels.numbers("tokens"))
+    return (low / slack <= values) & (values <= high * slack), lambda i: f"pace: {values[i]:.1f} frames a token"
 
 
-def known_tokens(labels: Sequence[Label], number: int, context: dict[str, Any]) -> list[Reason]:
+def known_tokens(labels: Table, number: int, context: dict[str, Any]) -> Verdict:
     """Drops transcripts with a token that the paired pool does not hold."""
-    return [None if set(label.text.split()) <= context["paired_tokens"] else "unknown token" for label in labels]
+    known = np.array([set(text.split()) <= context["paired_tokens"] for text in labels.column("text")], dtype=np.bool_)
+    return known, lambda i: "unknown token"
 
 
-CONFIDENCES: dict[str, Callable[[Label], float]] = {
-    "logp": lambda label: label.logp / max(1, label.tokens),  # probability of the whole hypothesis, per token
-    "combined": lambda label: (label.logp + 0.3 * label.prior) / max(1, label.tokens),
-    "posterior": lambda label: label.posterior,
-    "tts": lambda label: label.tts[0] if label.tts and label.tts[0] is not None else -np.inf,
+def _first(labels: Table) -> NDArray[np.float64]:
+    """The synthesiser's score of the chosen hypothesis, minus infinity where it has none."""
+    return np.array([s[0] if s and s[0] is not None else -np.inf for s in labels.column("tts")])
+
+
+CONFIDENCES: dict[str, Callable[[Table], NDArray[np.float64]]] = {
+    "logp": lambda t: t.numbers("logp") / np.maximum(1, t.numbers("tokens")),  # probability of the whole hypothesis, per token
+    "combined": lambda t: (t.numbers("logp") + 0.3 * t.numbers("prior")) / np.maximum(1, t.numbers("tokens")),
+    "posterior": lambda t: t.numbers("posterior"),
+    "tts": _first,
 }
 
 
-def confidence(labels: Sequence[Label], number: int, context: dict[str, Any], keep: Any = 0.5, by: str = "logp") -> list[Reason]:
+def confidence(labels: Table, number: int, context: dict[str, Any], keep: Any = 0.5, by: str = "logp") -> Verdict:
     """Keeps the most confident share of the whole pool.
 
     Args:
@@ -60,57 +68,72 @@ def confidence(labels: Sequence[Label], number: int, context: dict[str, Any], ke
     """
     if by not in CONFIDENCES:
         raise UserError(f"confidence: no measure {by!r}", "select_labels", f"choose one of: {', '.join(CONFIDENCES)}")
-    share = of_round(keep, number)
-    values = np.array([CONFIDENCES[by](label) for label in labels])
-    count = min(len(labels), round(share * context["pool"]))
+    values = CONFIDENCES[by](labels)
+    count = min(len(values), round(of_round(keep, number) * context["pool"]))
     if count == 0:
-        return [f"confidence: none kept in round {number}"] * len(labels)
+        return np.zeros(len(values), dtype=np.bool_), lambda i: f"confidence: none kept in round {number}"
     bar = np.sort(values)[::-1][count - 1]
-    return [None if v >= bar else f"confidence: {v:.3f} below {bar:.3f}" for v in values]
+    return values >= bar, lambda i: f"confidence: {values[i]:.3f} below {bar:.3f}"
 
 
-def tts_agrees(labels: Sequence[Label], number: int, context: dict[str, Any], margin: float = 0.0) -> list[Reason]:
+def tts_agrees(labels: Table, number: int, context: dict[str, Any], margin: float = 0.0) -> Verdict:
     """Drops labels where the synthesiser explains another hypothesis of the list better by more than `margin`."""
-    reasons: list[Reason] = []
-    for label in labels:
-        judged = [s for s in label.tts[1:] if s is not None]
-        mine = label.tts[0] if label.tts else None
-        worse = mine is not None and judged and max(judged) > mine + margin
-        reasons.append(f"synthesiser prefers another by {max(judged) - mine:.3f}" if worse and mine is not None else None)
-    return reasons
+    others = [max([s for s in scores[1:] if s is not None], default=-np.inf) for scores in labels.column("tts")]
+    mine = _first(labels)
+    lead = np.where(np.isfinite(mine), np.array(others, dtype=np.float64) - np.where(np.isfinite(mine), mine, 0.0), -np.inf)
+    return lead <= margin, lambda i: f"synthesiser prefers another by {lead[i]:.3f}"
 
 
-def finite(spoken: Sequence[Spoken], number: int, context: dict[str, Any]) -> list[Reason]:
+def finite(spoken: Table, number: int, context: dict[str, Any]) -> Verdict:
     """Drops synthetic speech with values that are not numbers, or without a frame."""
-    return [None if s.finite and s.frames > 1 else "not finite" for s in spoken]
+    return spoken.numbers("finite").astype(np.bool_) & (spoken.numbers("frames") > 1), lambda i: "not finite"
 
 
-def heard(spoken: Sequence[Spoken], number: int, context: dict[str, Any], most: float = 1.0) -> list[Reason]:
+def heard(spoken: Table, number: int, context: dict[str, Any], most: Any = 1.0) -> Verdict:
     """Drops synthetic speech of which the recogniser gets more than this share of the tokens wrong."""
-    reasons: list[Reason] = []
-    for s in spoken:
-        rate = distance(s.text.split(), s.heard.split()) / max(1, len(s.text.split()))
-        reasons.append(None if rate <= of_round(most, number) else f"heard: {rate:.2f} wrong")
-    return reasons
+    pairs = ((said.split(), got.split()) for said, got in zip(spoken.column("text"), spoken.column("heard"), strict=True))
+    rates = np.array([distance(said, got) / max(1, len(said)) for said, got in pairs])
+    return rates <= of_round(most, number), lambda i: f"heard: {rates[i]:.2f} wrong"
 
 
-LABEL_RULES: dict[str, Callable[..., list[Reason]]] = {
-    f.__name__: f for f in (not_empty, pace, known_tokens, confidence, tts_agrees)
-}  # fmt: skip
-SYNTHETIC_RULES: dict[str, Callable[..., list[Reason]]] = {f.__name__: f for f in (finite, heard)}
+type RuleFunction = Callable[..., Verdict]
+LABEL_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (not_empty, pace, known_tokens, confidence, tts_agrees)}
+SYNTHETIC_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (finite, heard)}
 
 
-def select(items: Sequence[Any], rules: Sequence[Rule], known: dict[str, Callable[..., list[Reason]]], number: int, context: dict[str, Any],
-           where: str) -> tuple[list[Any], list[tuple[Any, str]]]:  # fmt: skip
+@dataclass
+class Selection:
+    """What the rules made of a table.
+
+    Attributes:
+        kept: places of what is kept.
+        reasons: for each rule, places of what it dropped, and its reason against the n-th of them.
+    """
+
+    kept: NDArray[np.int64]
+    reasons: list[tuple[NDArray[np.int64], Callable[[int], str]]]
+
+    def rejected(self) -> Iterator[tuple[int, str]]:
+        """Places and reasons, rule by rule."""
+        for places, why in self.reasons:
+            for n, place in enumerate(places.tolist()):
+                yield place, why(n)
+
+    def drop(self, lost: NDArray[np.bool_], reason: str) -> None:
+        """Rejects some of what is kept for a reason that no rule knows."""
+        self.reasons.append((self.kept[lost], lambda n: reason))
+        self.kept = self.kept[~lost]
+
+
+def select(
+    items: Table, rules: Sequence[Rule], known: dict[str, RuleFunction], number: int, context: dict[str, Any], where: str
+) -> Selection:
     """Applies rules in order.
-
-    Returns:
-        what is kept, and what is not with the reason.
 
     Raises:
         UserError: no such rule, or an argument it does not take.
     """
-    kept, rejected = list(items), []
+    out = Selection(np.arange(len(items), dtype=np.int64), [])
     for rule in rules:
         if rule.rule not in known:
             raise UserError(f"no selection rule {rule.rule!r}", where, f"choose one of: {', '.join(known)}")
@@ -118,7 +141,8 @@ def select(items: Sequence[Any], rules: Sequence[Rule], known: dict[str, Callabl
         strangers = set(rule.args) - set(inspect.signature(function).parameters)
         if strangers:
             raise UserError(f"rule {rule.rule!r} takes no {sorted(strangers)[0]!r}", where)
-        reasons = function(kept, number, context, **rule.args)
-        rejected += [(item, reason) for item, reason in zip(kept, reasons, strict=True) if reason]
-        kept = [item for item, reason in zip(kept, reasons, strict=True) if not reason]
-    return kept, rejected
+        keep, why = function(items.subset(out.kept), number, context, **rule.args)
+        dropped = np.flatnonzero(~keep)
+        out.reasons.append((out.kept[dropped], lambda n, why=why, dropped=dropped: why(int(dropped[n]))))  # type: ignore[misc]
+        out.kept = out.kept[keep]
+    return out

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.config import Search, Speak
+from cycle.config import Search
+from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore, ShardWriter
-from cycle.models.recognizer import Recognizer
-from cycle.models.synthesizer import Synthesizer, Variation
+from cycle.data.schemas import SPOKEN
+from cycle.exchange.engine import SHARD, Write
+from cycle.exchange.pools import known_speakers, open_pool, recorded
+from cycle.exchange.sweep import sweep
+from cycle.experiment import Experiment
+from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.models.synthesizer import Rendering, Variation
 from cycle.train.streams import Stream, seed_of
-
-log = logging.getLogger("cycle")
-SHARD = 2048  # sentences
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """One sentence of the text pool as the synthesiser says it.
-
-    Attributes:
-        heard: what the recogniser makes of it (greedy).
-        row: place in the store.
-    """
-
-    utt: str
-    spk: str
-    text: str
-    frames: int
-    heard: str
-    row: int
-    finite: bool
-    duration_std: float  # of log-duration over the sentence's tokens
-    pitch_std: float  # of pitch over the sentence's tokens, in standard deviations of the corpus
 
 
 def choose_sentences(stream: Stream, count: int, number: int) -> Stream:
@@ -46,7 +30,7 @@ def choose_sentences(stream: Stream, count: int, number: int) -> Stream:
     if not 0 < count < len(stream):
         return stream
     first = (number - 1) * count
-    return stream.subset([(first + i) % len(stream) for i in range(count)])
+    return stream.subset((first + np.arange(count)) % len(stream))
 
 
 def draw_speakers(stream: Stream, speakers: list[str], seed: int) -> list[str]:
@@ -55,39 +39,69 @@ def draw_speakers(stream: Stream, speakers: list[str], seed: int) -> list[str]:
     return [speakers[i] for i in rng.integers(len(speakers), size=len(stream))]
 
 
-def speak_pool(
-    folder: Path, stream: Stream, tts: Synthesizer, asr: Recognizer, conf: Speak, seed: int, fabric: Fabric
-) -> tuple[FeatureStore, list[Spoken]]:
-    """Speaks a stream of texts with speakers, shard by shard; finished shards are read back."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, start in enumerate(range(0, len(stream), SHARD)):
-        writer = ShardWriter(folder, number)
-        if not writer.done:
-            _speak(writer, stream.subset(range(start, min(start + SHARD, len(stream)))), tts, asr, conf, seed_of(seed, number), fabric)
-            writer.close()
-    store = FeatureStore(folder)
-    return store, [Spoken(row=i, **row) for i, row in enumerate(store.rows)]  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class SpeakJob:
+    """The sentences of round `number` through the models of `start`, into `folder`."""
+
+    exp: Experiment
+    number: int
+    start: Path
+    folder: Path
+    title: str = "speaking the text pool"
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.exp.config.seed, "speak", self.number)
+
+    def texts(self) -> Stream:
+        """The sentences with their speakers, drawn from the paired pool's."""
+        texts = choose_sentences(open_pool(self.exp, "text"), self.exp.config.rounds.speak.count, self.number)
+        texts.spks = draw_speakers(texts, list(known_speakers(open_pool(self.exp, "paired"))), self.seed)
+        return texts
+
+    def shards(self) -> int:
+        return math.ceil(len(self.texts()) / SHARD)
+
+    def done(self, shard: int) -> bool:
+        return ShardWriter(self.folder, shard).done
+
+    def spoken(self) -> Stream:
+        """What there is, in the order of the sentences."""
+        return recorded("synthetic", FeatureStore(self.folder, schema=SPOKEN))
+
+    def open(self, fabric: Fabric) -> Callable[[int], Write]:
+        exp, texts = self.exp, self.texts()
+        asr, tts = load_asr(self.start, exp.config, fabric.device), load_tts(self.start, exp.config, read_voices(exp.tokens), fabric.device)
+        conf = exp.config.rounds.speak
+        variation = Variation(conf.duration_noise, conf.speed_noise, conf.pitch_noise, conf.energy_noise)
+
+        def work(shard: int) -> Write:
+            writer = ShardWriter(self.folder, shard, SPOKEN)
+            part = texts.subset(range(shard * SHARD, min((shard + 1) * SHARD, len(texts))))
+
+            def speak(group: list[int], batch: Batch) -> list[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
+                generator = torch.Generator(fabric.device).manual_seed(seed_of(self.seed, shard, group[0]))
+                with torch.no_grad(), fabric.autocast():
+                    made = tts.synthesize(batch.texts, batch.spks, variation=variation, generator=generator)
+                    heard = asr.transcribe(made.speech, Search("ctc_greedy"))
+                return list(_rows(made, batch, [hyps[0].text if hyps else "" for hyps in heard]))
+
+            for utt, (feats, row) in zip(part.utt_ids, sweep(part, conf.batch_frames, fabric.device, self.title, speak), strict=True):
+                writer.add(utt, feats, **row)
+            return writer.close
+
+        return work
 
 
-def _speak(writer: ShardWriter, stream: Stream, tts: Synthesizer, asr: Recognizer, conf: Speak, seed: int, fabric: Fabric) -> None:
-    from cycle.exchange.pools import sweep
-
-    variation = Variation(conf.duration_noise, conf.speed_noise, conf.pitch_noise, conf.energy_noise)
-    generator = torch.Generator(fabric.device).manual_seed(seed % 2**63)
-    for _, batch in sweep(stream, conf.batch_frames, fabric.device, "speaking the text pool"):
-        with torch.no_grad(), fabric.autocast():
-            made = tts.synthesize(batch.texts, batch.spks, variation=variation, generator=generator)
-            heard = asr.transcribe(made.speech, Search("ctc_greedy"))
-        feats, lengths = made.speech.feats.float().cpu().numpy(), made.speech.lengths.tolist()
-        for i, (utt, text, spk) in enumerate(zip(batch.utt_ids, batch.texts, batch.spks, strict=True)):
-            tokens = len(text.split())
-            rhythm = made.durations[i, :tokens].float().clamp(min=1).log().std(unbiased=False) if made.durations is not None else math.nan
-            tone = made.pitch[i, :tokens].float().std(unbiased=False) if made.pitch is not None else math.nan
-            row = feats[i, : lengths[i]]
-            writer.add(utt, row, text=text, spk=spk, heard=heard[i][0].text if heard[i] else "", finite=bool(np.isfinite(row).all()),
-                       duration_std=float(rhythm), pitch_std=float(tone))  # fmt: skip
-
-
-def synthetic_stream(store: FeatureStore, spoken: list[Spoken]) -> Stream:
-    """Synthetic speech as a stream for the recogniser."""
-    return Stream("synthetic", [s.utt for s in spoken], [s.spk for s in spoken], [s.text for s in spoken], store, [s.row for s in spoken])
+def _rows(made: Rendering, batch: Batch, heard: list[str]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
+    """Features and what the table says of them, sentence by sentence."""
+    feats, lengths = made.speech.feats.float().cpu().numpy(), made.speech.lengths.tolist()
+    rhythm = made.durations.float().clamp(min=1).log().cpu() if made.durations is not None else None
+    tone = made.pitch.float().cpu() if made.pitch is not None else None
+    for i, (text, spk) in enumerate(zip(batch.texts, batch.spks, strict=True)):
+        row, tokens = feats[i, : lengths[i]], len(text.split())
+        yield row, {
+            "text": text, "spk": spk, "heard": heard[i], "finite": bool(np.isfinite(row).all()),
+            "duration_std": float(rhythm[i, :tokens].std(unbiased=False)) if rhythm is not None else math.nan,
+            "pitch_std": float(tone[i, :tokens].std(unbiased=False)) if tone is not None else math.nan,
+        }  # fmt: skip

@@ -6,56 +6,60 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cycle.data.batch import Batch, pad, speech_of
-from cycle.data.features import FeatureStore
+from cycle.data.features import FRAMES_PER_TOKEN, FeatureStore
 
-FRAMES_PER_TOKEN = 12  # for streams of text only: about how long they will sound
 LONGEST = 256  # utterances in a batch at most
 
 
 @dataclass
 class Stream:
-    """Utterances of one origin (paired, pseudo, synthetic, text, speech).
+    """Utterances of one origin (paired, pseudo, synthetic, text, speech). Columns may be views of files: reading one costs what is read.
 
     Attributes:
-        rows: place of each utterance in the store.
+        frames: (N,) length, or for texts about how long they will sound.
+        rows: (N,) place of each utterance in the store.
         durations: (L + 1,) frames per token each, for synthesiser training.
         nbest: hypotheses with the synthesiser's reward.
     """
 
     name: str
-    utt_ids: list[str]
-    spks: list[str]
-    texts: list[str]
+    utt_ids: Sequence[str]
+    spks: Sequence[str]
+    texts: Sequence[str]
+    frames: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     store: FeatureStore | None = None
-    rows: list[int] = field(default_factory=list)
-    durations: list[NDArray[np.int64]] | None = None
-    nbest: list[list[tuple[str, float]]] = field(default_factory=list)
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    durations: Sequence[NDArray[np.int64]] | None = None
+    nbest: Sequence[list[tuple[str, float]]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.store is not None:
+            self.frames = self.store.frames[self.rows]
+        elif len(self.frames) != len(self):
+            self.frames = np.array([FRAMES_PER_TOKEN * (1 + t.count(" ")) for t in self.texts], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
 
-    @property
-    def frames(self) -> NDArray[np.int64]:
-        if self.store is not None:
-            return self.store.frames[np.array(self.rows, dtype=np.int64)]
-        return np.array([FRAMES_PER_TOKEN * (1 + t.count(" ")) for t in self.texts], dtype=np.int64)
-
-    def subset(self, keep: Sequence[int]) -> Stream:
+    def subset(self, keep: Sequence[int] | NDArray[np.int64]) -> Stream:
         """Some of the utterances, in the given order."""
+        index = np.asarray(keep, dtype=np.int64)
+        rows = self.rows[index] if self.store is not None else self.rows
+        return Stream(self.name, _pick(self.utt_ids, index), _pick(self.spks, index), _pick(self.texts, index), self.frames[index],
+                      self.store, rows, _pick(self.durations, index), _pick(self.nbest, index))  # fmt: skip
 
-        def pick(values: list) -> list:  # type: ignore[type-arg]
-            return [values[i] for i in keep] if values else values
 
-        durations = [self.durations[i] for i in keep] if self.durations is not None else None
-        return Stream(
-            self.name, pick(self.utt_ids), pick(self.spks), pick(self.texts), self.store, pick(self.rows), durations, pick(self.nbest)
-        )
+def _pick(values: Any, index: NDArray[np.int64]) -> Any:
+    """A list's items, or a view of a column."""
+    return [values[i] for i in index] if isinstance(values, list) else values if values is None else values[index]
 
 
 def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
@@ -67,22 +71,20 @@ def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
         batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items])  # type: ignore[union-attr]
     if all(s.durations is not None for s, _ in items):
         batch.durations = pad([s.durations[i] for s, i in items], np.int64)  # type: ignore[index]
-    if all(s.nbest for s, _ in items):
-        batch.nbest = [s.nbest[i] for s, i in items]
+    if all(s.nbest is not None for s, _ in items):
+        batch.nbest = [s.nbest[i] for s, i in items]  # type: ignore[index]
     return batch
 
 
-def by_frames(lengths: NDArray[np.int64], order: Sequence[int], budget: int) -> list[list[int]]:
-    """Cuts an order of utterances into batches of at most `budget` padded frames (one utterance at least)."""
-    batches: list[list[int]] = []
-    longest = 0
-    for i in order:
-        longest = max(longest, int(lengths[i]))
-        if not batches or longest * (len(batches[-1]) + 1) > budget or len(batches[-1]) >= LONGEST:
-            batches.append([])
-            longest = int(lengths[i])
-        batches[-1].append(i)
-    return batches
+def by_frames(lengths: NDArray[np.int64], order: NDArray[np.int64], budget: int, most: int = LONGEST) -> list[NDArray[np.int64]]:
+    """Cuts an order of utterances into batches of at most `budget` padded frames and `most` utterances (one at least)."""
+    cuts, longest, first = [0], 0, 0
+    for place, length in enumerate(lengths[order].tolist()):
+        longest = max(longest, length)
+        if place > first and (longest * (place + 1 - first) > budget or place - first >= most):
+            cuts.append(place)
+            longest, first = length, place
+    return [order[low:high] for low, high in pairwise([*cuts, len(order)]) if high > low]
 
 
 def seed_of(*parts: object) -> int:
@@ -108,11 +110,11 @@ class Mixture:
         assert self.parts, f"no stream of {sorted(shares)} holds anything"
         self.budget, self.seed = budget, seed
         self._lengths = [s.frames for s, _ in self.parts]
-        self._epochs: dict[int, list[list[tuple[Stream, int]]]] = {}
+        self._epochs: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
         self._starts = [0]
 
-    def _draw(self, epoch: int) -> list[tuple[int, int]]:
-        """(part, utterance) of an epoch."""
+    def _draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Part and utterance of everything in an epoch."""
         total = sum(len(s) for s, _ in self.parts)
         whole = sum(v for _, v in self.parts)
         drawn = []
@@ -122,18 +124,20 @@ class Mixture:
             for lap in range(start // len(stream), (start + n - 1) // len(stream) + 1):
                 order = np.random.default_rng(seed_of(self.seed, "lap", number, lap)).permutation(len(stream))
                 low, high = max(start - lap * len(stream), 0), min(start + n - lap * len(stream), len(stream))
-                drawn += [(number, int(i)) for i in order[low:high]]
-        return drawn
+                drawn.append((number, order[low:high]))
+        return np.concatenate([np.full(len(i), n) for n, i in drawn]), np.concatenate([i for _, i in drawn])
 
-    def _epoch(self, epoch: int) -> list[list[tuple[Stream, int]]]:
+    def _epoch(self, epoch: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(part, utterance) of each batch."""
         if epoch not in self._epochs:
             rng = np.random.default_rng(seed_of(self.seed, "epoch", epoch))
-            drawn = self._draw(epoch)
-            lengths = np.array([self._lengths[part][i] for part, i in drawn])
-            order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(drawn)), kind="stable")
-            batches = by_frames(lengths, [int(i) for i in order], self.budget)
-            rng.shuffle(batches)
-            self._epochs = {epoch: [[(self.parts[drawn[i][0]][0], drawn[i][1]) for i in batch] for batch in batches]}
+            parts, places = self._draw(epoch)
+            lengths = np.zeros(len(parts), dtype=np.int64)
+            for number, known in enumerate(self._lengths):
+                lengths[parts == number] = known[places[parts == number]]
+            order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)), kind="stable")
+            batches = by_frames(lengths, order, self.budget)
+            self._epochs = {epoch: [(parts[batches[i]], places[batches[i]]) for i in rng.permutation(len(batches))]}
         return self._epochs[epoch]
 
     def items(self, number: int) -> list[tuple[Stream, int]]:
@@ -144,7 +148,8 @@ class Mixture:
             if len(self._starts) == epoch + 1:
                 self._starts.append(self._starts[epoch] + len(batches))
             if number < self._starts[epoch + 1]:
-                return batches[number - self._starts[epoch]]
+                parts, places = batches[number - self._starts[epoch]]
+                return [(self.parts[part][0], place) for part, place in zip(parts.tolist(), places.tolist(), strict=True)]
             epoch += 1
 
     def batches(self, start: int, device: torch.device) -> Iterator[Batch]:
@@ -153,9 +158,7 @@ class Mixture:
 
         def read(number: int) -> Batch:
             batch = collate(self.items(number))
-            if pinned and batch.speech is not None:
-                batch.speech.feats = batch.speech.feats.pin_memory()
-            return batch
+            return batch.pin_memory() if pinned else batch
 
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(read, start)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from cycle.config import load
-from cycle.data.features import FeatureStore, JoinedStore, ShardWriter, extract, log_f0, log_mel, read_audio, recording_mel, trim, unscale
+from cycle.data.features import FeatureStore, ShardWriter, extract, log_f0, log_mel, read_audio, recording_mel, trim, unscale
 from cycle.errors import UserError
 
 CONF = load("mini", "cycle", [], "cpu").features
@@ -74,10 +74,10 @@ def test_store_returns_what_was_written(tmp_path):
     store = FeatureStore(tmp_path)
     assert len(store) == 5 and store.frames.tolist() == [5, 6, 7, 8, 9]
     for name, feats in rows.items():
-        i = store.position[name]
+        i = store.table.column("utt").index(name)
         np.testing.assert_allclose(store.feats(i), feats, atol=2e-3)
         np.testing.assert_allclose(store.f0(i), feats[:, 0], atol=2e-3)
-    both = JoinedStore(store, store)
+    both = FeatureStore(tmp_path, tmp_path)
     np.testing.assert_array_equal(both.feats(7), store.feats(2))
     assert both.frames.tolist() == store.frames.tolist() * 2
 

@@ -49,8 +49,9 @@ def test_batches_resume_in_the_middle():
 
 def test_by_frames_fills_and_respects_the_budget():
     lengths = np.array([5, 5, 5, 9, 20, 50])
-    assert by_frames(lengths, range(6), 20) == [[0, 1, 2], [3], [4], [5]]
-    assert sorted(i for b in by_frames(lengths, range(6), 40) for i in b) == list(range(6))
+    assert [b.tolist() for b in by_frames(lengths, np.arange(6), 20)] == [[0, 1, 2], [3], [4], [5]]
+    assert [b.tolist() for b in by_frames(lengths, np.arange(6), 20, most=2)] == [[0, 1], [2, 3], [4], [5]]
+    assert sorted(i for b in by_frames(lengths, np.arange(6), 40) for i in b.tolist()) == list(range(6))
 
 
 def test_subset_keeps_everything_in_step():

@@ -1,0 +1,120 @@
+"""Columns on disk: Arrow files, memory-mapped. A pool costs the memory of what is looked at, not of what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cycle.files import atomic_write
+
+Index = NDArray[np.int64]
+TOGETHER = 1 << 16  # rows that are Python objects at one time
+
+
+def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    """Writes rows as one file; other keys than the schema's are left out."""
+    with atomic_write(path, "wb") as handle, pa.ipc.new_file(handle, schema) as file:
+        for some in batched(rows, TOGETHER):
+            file.write_table(pa.Table.from_pylist(list(some), schema))
+
+
+class Column[T](Sequence[T]):
+    """One column of a table, or a view of it; a value becomes a Python object only when it is asked for."""
+
+    def __init__(self, values: pa.ChunkedArray, index: Index):
+        self._values, self._index = values, index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, key: int) -> T: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | Index) -> Column[T]: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            return self._values[int(self._index[key])].as_py()
+        return Column(self._values, self._index[key])
+
+
+class Table:
+    """Rows of one or several Arrow files, or a view of them.
+
+    Args:
+        files: read in this order, as if they were one.
+    """
+
+    def __init__(self, files: Sequence[Path], schema: pa.Schema):
+        parts = [pa.ipc.open_file(pa.memory_map(str(file))).read_all() for file in files]
+        self._table = pa.concat_tables(parts) if parts else schema.empty_table()
+        self._index: Index = np.arange(len(self._table), dtype=np.int64)
+
+    @classmethod
+    def of(cls, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Table:
+        """Rows in memory."""
+        table = cls([], schema)
+        table._table = pa.Table.from_pylist(list(rows), schema)
+        table._index = np.arange(len(table._table), dtype=np.int64)
+        return table
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """A column of numbers; missing ones are nan."""
+        return self._table[name].to_numpy()[self._index]  # type: ignore[no-any-return]
+
+    def column(self, name: str) -> Column[Any]:
+        return Column(self._table[name], self._index)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row after another."""
+        for start in range(0, len(self), TOGETHER):
+            yield from self._table.take(self._index[start : start + TOGETHER]).to_pylist()
+
+    def subset(self, keep: Sequence[int] | Index) -> Table:
+        """A view of some of the rows, in the given order."""
+        view = Table.__new__(Table)
+        view._table, view._index = self._table, self._index[np.asarray(keep, dtype=np.int64)]
+        return view
+
+
+class Ragged(Sequence[NDArray[np.int64]]):
+    """Many short arrays of whole numbers, end to end in one."""
+
+    def __init__(self, rows: Iterable[NDArray[np.int64]] = ()):
+        kept = [np.asarray(row, np.int32) for row in rows]
+        self._values = np.concatenate(kept) if kept else np.zeros(0, np.int32)
+        ends = np.cumsum([len(row) for row in kept], dtype=np.int64)
+        self._ends, self._starts = ends, ends - np.array([len(row) for row in kept], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @property
+    def sizes(self) -> Index:
+        """(N,) length of each."""
+        return self._ends - self._starts
+
+    @overload
+    def __getitem__(self, key: int) -> NDArray[np.int64]: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | Index) -> Ragged: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            return self._values[self._starts[key] : self._ends[key]].astype(np.int64)
+        view = Ragged()
+        view._values, view._starts, view._ends = self._values, self._starts[key], self._ends[key]
+        return view
+
+    def extend(self, other: Ragged) -> None:
+        """Appends the arrays of another."""
+        self._starts = np.concatenate([self._starts, other._starts + len(self._values)])
+        self._ends = np.concatenate([self._ends, other._ends + len(self._values)])
+        self._values = np.concatenate([self._values, other._values])

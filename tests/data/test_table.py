@@ -1,0 +1,51 @@
+"""Columns and views: the same values whatever the number of files, read only where looked at."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cycle.data import table
+from cycle.data.table import Ragged, Table
+
+SCHEMA = pa.schema([("utt", pa.string()), ("n", pa.int32()), ("many", pa.list_(pa.float64()))])
+
+
+def rows(low, high):
+    return [{"utt": f"u{i}", "n": i, "many": [float(i), None], "more": 1} for i in range(low, high)]
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "TOGETHER", 2)
+    for name, low, high in (("a", 0, 3), ("b", 3, 3), ("c", 3, 8)):
+        table.write(tmp_path / f"{name}.arrow", rows(low, high), SCHEMA)
+    return Table(sorted(tmp_path.glob("*.arrow")), SCHEMA)
+
+
+def test_files_read_as_one(three):
+    assert len(three) == 8 and list(three.column("utt")) == [f"u{i}" for i in range(8)]
+    assert three.numbers("n").tolist() == list(range(8))
+    assert three.column("many")[7] == [7.0, None]
+    assert [row["n"] for row in three.rows()] == list(range(8))
+
+
+def test_views_of_views(three):
+    view = three.subset([5, 1, 6]).subset(np.array([2, 0]))
+    assert list(view.column("utt")) == ["u6", "u5"] and view.numbers("n").tolist() == [6, 5]
+    column = three.column("utt")[[7, 2, 3]]
+    assert list(column[np.array([1, 2])]) == ["u2", "u3"] and list(column[:1]) == ["u7"] and column[-1] == "u3"
+    assert [row["utt"] for row in view.rows()] == ["u6", "u5"]
+
+
+def test_no_file_is_an_empty_table():
+    empty = Table([], SCHEMA)
+    assert len(empty) == 0 and empty.numbers("n").tolist() == [] and list(empty.column("utt")) == []
+
+
+def test_ragged():
+    arrays = [np.array([1, 2, 3]), np.array([], dtype=np.int64), np.array([4])]
+    ragged = Ragged(arrays)
+    ragged.extend(Ragged([np.array([5, 6])]))
+    assert [r.tolist() for r in ragged] == [[1, 2, 3], [], [4], [5, 6]] and ragged.sizes.tolist() == [3, 0, 1, 2]
+    view = ragged[np.array([3, 0])]
+    assert [r.tolist() for r in view] == [[5, 6], [1, 2, 3]] and view[-1].dtype == np.int64
