@@ -23,11 +23,11 @@ class Corpus:
 
 @dataclass
 class Pools:
-    paired: int  # utterances with speech and text
-    speech: int  # utterances of which only the speech is used
-    text: int  # sentences of which only the text is used
-    dev: int
-    test: int
+    paired: int | None  # utterances with speech and text
+    speech: int | None  # utterances of which only the speech is used
+    text: int | None  # sentences of which only the text is used
+    dev: int | None
+    test: int | None
 
 
 @dataclass

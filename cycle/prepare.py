@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cycle.check import directory_faults
-from cycle.config import ROOT, Config
-from cycle.data import audio, kaldi, pool
+from cycle.config import ROOT
+from cycle.data import kaldi, pool
+from cycle.data.intake import HELD_OUT, Intake
+from cycle.data.kaldi import Fault
 from cycle.data.pool import Item
-from cycle.data.text import NoReading, Spelling, spelling
+from cycle.data.rejects import Rejects
+from cycle.data.text import Pronounced, Spelling, spelling
 from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 from cycle.experiment import Experiment
@@ -26,48 +27,11 @@ from cycle.files import write_json, write_tsv
 log = logging.getLogger("cycle")
 
 
-class Rejects:
-    """Items that cannot be used, each with its reason; where too many of them are bad, the corpus is."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str]] = []
-        self.seen: Counter[str] = Counter()
-
-    def add(self, split: str, utt: Utterance, reason: str, detail: str = "") -> None:
-        self.rows.append((reason, split, utt.utt_id, detail or str(utt.wav or utt.text)))
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        return dict(Counter(row[0] for row in self.rows).most_common())
-
-    def save(self, path: Path) -> None:
-        """Writes the list; no file where nothing was left out.
-
-        Raises:
-            UserError: more than half of a split is bad, or nothing of it is left.
-        """
-        path.unlink(missing_ok=True)
-        if self.rows:
-            write_tsv(path, ("reason", "split", "utt", "what"), sorted(self.rows))
-        for split, total in self.seen.items():
-            reasons = Counter(row[0] for row in self.rows if row[1] == split)
-            bad = reasons.total()
-            if total == 0:
-                raise UserError(f"the corpus holds nothing for {split!r}", None, "give the corpus's own folder: --data DIR")
-            if 2 * bad > total:
-                counts = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-                what = f"{bad} of {total} items of {split!r} cannot be used ({counts})"
-                raise UserError(what, path, "mend the corpus or give another: --data DIR")
-
-    def warn(self, path: Path) -> None:
-        """One line for all that was left out."""
-        if self.rows:
-            counts = ", ".join(f"{n} {reason}" for reason, n in self.reasons.items())
-            log.warning("left out %d of %d items (%s): see %s", len(self.rows), self.seen.total(), counts, path)
-
-
 def recipe(corpus: str) -> ModuleType:
-    """Loads egs/<corpus>/prepare.py: `utterances(root, split, options)`, `SPLITS`, and perhaps `fetch(target, options)`."""
+    """Loads egs/<corpus>/prepare.py: `utterances(root, split, options)`, `SPLITS`, perhaps `fetch(target, options)` and `pronounce(text)`.
+
+    `utterances` may yield a Fault in place of an utterance: a line that cannot be read, to be counted like any other bad item.
+    """
     path = ROOT / "egs" / corpus / "prepare.py"
     spec = importlib.util.spec_from_file_location(f"egs_{corpus.replace('-', '_')}_prepare", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -84,99 +48,28 @@ def corpus_root(exp: Experiment, module: ModuleType, options: dict[str, Any]) ->
             what = f"corpus {exp.corpus!r} cannot be downloaded"
             raise UserError(what, f"egs/{exp.corpus}/README.md", "get it and give its folder: --data DIR")
         root: Path = module.fetch(exp.root / "corpus", options)
-        return root.absolute()
-    root = exp.data_root.absolute()
+    else:
+        root = exp.data_root
     if not root.is_dir():
-        raise UserError("no such folder" if not root.exists() else "is no folder", exp.data_root, "give the corpus's folder: --data DIR")
+        raise UserError("no such folder" if not root.exists() else "is no folder", root, "give the corpus's folder: --data DIR")
     if not any(root.iterdir()):
-        raise UserError("is empty", exp.data_root, "give the folder that holds the corpus")
-    return root
+        raise UserError("is empty", root, "give the folder that holds the corpus")
+    return root.absolute()
 
 
-def form_fault(utt: Utterance, doubled: set[str]) -> str | None:
-    """What is wrong with an item before its recording is opened."""
-    if kaldi.bad_id(utt.utt_id) or kaldi.bad_id(utt.spk):
-        return "bad id"
-    if utt.utt_id in doubled:
-        return "duplicate id"
-    if utt.wav is None:
-        return "text without audio"
-    if utt.text is None:
-        return "audio without text"
-    if kaldi.bad_path(str(utt.wav)):
-        return "bad path"
-    return None
+def language_of(corpus: str, code: str) -> Spelling:
+    """How a corpus is spelled: its language's way, with the recipe's own pronunciation where it has a function `pronounce`."""
+    hook = getattr(recipe(corpus), "pronounce", None)
+    return Pronounced(spelling(code), hook) if hook else spelling(code)
 
 
-def spelled(utt: Utterance, language: Spelling, split: str, rejects: Rejects) -> Item | None:
-    """The utterance with its tokens, None where it cannot be spelled."""
-    text = " ".join((utt.text or "").split())
-    try:
-        tokens = language.spell(text)
-    except NoReading as error:
-        rejects.add(split, utt, "character without reading", str(error))
-        return None
-    if not tokens:
-        rejects.add(split, utt, "empty text")
-        return None
-    return Item(replace(utt, text=text), " ".join(tokens))
-
-
-def recorded(
-    utts: list[Utterance], split: str, doubled: set[str], language: Spelling, config: Config, rejects: Rejects, kinds: Counter[str]
-) -> list[Item]:
-    """Items with a recording that can be used; `kinds` counts rates and channels.
-
-    Fast speakers stay in official dev and test sets: to leave out what is hard would flatter the result.
-    """
-    rejects.seen[split] += len(utts)
-    items: list[Item] = []
-    for utt in utts:
-        fault = form_fault(utt, doubled)
-        if fault:
-            rejects.add(split, utt, fault)
-        elif (item := spelled(utt, language, split, rejects)) is not None:
-            items.append(item)
-    good = []
-    for item, found in zip(items, inspected([i.utt.wav for i in items if i.utt.wav], config), strict=True):
-        if isinstance(found, audio.BadAudio):
-            rejects.add(split, item.utt, str(found))
-        elif split not in ("dev", "test") and audio.too_short(
-            found.seconds, item.tokens.split(" "), config.features.fs, config.features.hop
-        ):
-            rejects.add(split, item.utt, "too short for its text")
-        else:
-            kinds[f"{found.fs} Hz, {found.channels} channel{'s' if found.channels > 1 else ''}"] += 1
-            good.append(Item(replace(item.utt, wav=Path(os.path.abspath(item.utt.wav or "")), seconds=found.seconds), item.tokens))
-    return good
-
-
-def inspected(paths: list[Path], config: Config) -> Iterator[audio.Recording | audio.BadAudio]:
-    """Decodes recordings side by side (libsndfile works outside Python's lock, so threads do); results in order."""
-
-    def look(path: Path) -> audio.Recording | audio.BadAudio:
-        try:
-            return audio.inspect(path, config.features.max_seconds)
-        except audio.BadAudio as error:
-            return error
-
-    with ThreadPoolExecutor(config.run.workers or os.cpu_count()) as workers:
-        for number, found in enumerate(workers.map(look, paths), 1):
-            if number % 2000 == 0:
-                log.info("looked at %d of %d recordings", number, len(paths))
-            yield found
-
-
-def texts(utts: Iterable[Utterance], language: Spelling, rejects: Rejects) -> Iterator[Item]:
-    """Text-only items in the recipe's order, spelled as they are asked for."""
-    ids: set[str] = set()
-    for utt in utts:
-        rejects.seen["text"] += 1
-        if kaldi.bad_id(utt.utt_id) or utt.utt_id in ids:
-            rejects.add("text", utt, "duplicate id" if utt.utt_id in ids else "bad id")
-        elif (item := spelled(utt, language, "text", rejects)) is not None:
-            ids.add(utt.utt_id)
-            yield item
+def incomplete(given: dict[str, list[Utterance | Fault]], expected: dict[str, int]) -> bool:
+    """Whether the corpus is a part of what its upstream ships; any difference is told."""
+    counts = {split: sum(isinstance(u, Utterance) and None not in (u.wav, u.text) for u in given.get(split, [])) for split in expected}
+    for split, count in expected.items():
+        if counts[split] != count:
+            log.warning("%r holds %d utterances with their text, the full corpus %d", split, counts[split], count)
+    return any(counts[split] < count for split, count in expected.items())
 
 
 def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str, list[Item]]:
@@ -184,19 +77,48 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     module, config = recipe(exp.corpus), exp.config
     options = {**config.corpus.options, "pools": asdict(config.pools)}
     root = corpus_root(exp, module, options)
-    language = spelling(config.corpus.language)
+    official = options.get("official", [])
     given = {split: list(module.utterances(root, split, options)) for split in module.SPLITS if split != "text"}
-    ids = Counter(utt.utt_id for utts in given.values() for utt in utts)
-    doubled = {key for key, n in ids.items() if n > 1}  # whichever is right, the other is wrong
-    splits: dict[str, Iterable[Item]] = {}
-    for split, utts in given.items():
-        splits[split] = recorded(utts, split, doubled, language, config, rejects, kinds)
+    given = {split: given[split] for split in sorted(given, key=lambda split: split not in HELD_OUT)}
+    sample = incomplete(given, options.get("expected", {}))
+    ids = Counter(utt.utt_id for utts in given.values() for utt in utts if isinstance(utt, Utterance))
+    doubled = {key for key, n in ids.items() if n > 1}
+    intake = Intake(language_of(exp.corpus, config.corpus.language), config.features, rejects, official, config.run.workers)
+    splits: dict[str, Iterable[Item]] = {split: intake.recorded(utts, split, doubled) for split, utts in given.items()}
+    kinds.update(intake.kinds)
     if len(kinds) > 1:
         log.info("recordings are resampled and mixed down: %s", "; ".join(f"{n} at {kind}" for kind, n in kinds.most_common()))
     rejects.save(exp.root / "data" / "rejected.tsv")
     if "text" in module.SPLITS:
-        splits["text"] = texts(module.utterances(root, "text", options), language, rejects)
-    return pool.assign(splits, asdict(config.pools))
+        splits["text"] = intake.texts(module.utterances(root, "text", options))
+    return pool.assign(splits, asdict(config.pools), official, sample)
+
+
+def learnable(pools: dict[str, list[Item]]) -> None:
+    """Refuses texts that hold one token over and over.
+
+    Raises:
+        UserError: they do.
+    """
+    tokens = {token for item in pools["paired"] for token in item.tokens.split()}
+    if len(tokens) < 2:
+        what = f"every text of the paired pool is spelled with {', '.join(map(repr, tokens))} alone"
+        raise UserError(what, None, "check the transcripts, and the language that the corpus names in its conf.yaml")
+
+
+def tell_shared(exp: Experiment, pools: dict[str, list[Item]], official: list[str]) -> list[tuple[str, str, str]]:
+    """Lists and counts what published evaluation sets share with training."""
+    path, rows = exp.root / "data" / "shared.tsv", pool.shared(pools, official)
+    path.unlink(missing_ok=True)
+    if rows:
+        write_tsv(path, ("set", "utt", "shared"), sorted(rows))
+    for name in official:
+        kinds = [kind for split, _, kind in rows if split == name]
+        if kinds:
+            texts, spks = (sum(what in kind for kind in kinds) for what in ("text", "speaker"))
+            told = "of %d %s utterances, training says %d too and hears %d speakers' too: see %s; the error without them is scored as well"
+            log.warning(told, len(pools[name]), name, texts, spks, path)
+    return rows
 
 
 def write(exp: Experiment, pools: dict[str, list[Item]]) -> None:
@@ -211,13 +133,14 @@ def write(exp: Experiment, pools: dict[str, list[Item]]) -> None:
         kaldi.write(exp.data(name), utts, {} if hidden else {item.utt.utt_id: item.tokens for item in items})
         for fault in directory_faults(exp.data(name), decode=False) if items else []:
             raise fault.error()
-    truth = exp.oracle / "speech"
-    kaldi.write_table(truth / "text", {item.utt.utt_id: item.utt.text or "" for item in pools["speech"]})
-    kaldi.write_table(truth / "tokens", {item.utt.utt_id: item.tokens for item in pools["speech"]})
+    truth, known = exp.oracle / "speech", [item for item in pools["speech"] if item.tokens]
+    kaldi.write_table(truth / "text", {item.utt.utt_id: item.utt.text or "" for item in known})
+    kaldi.write_table(truth / "tokens", {item.utt.utt_id: item.tokens for item in known})
 
 
-def summary(pools: dict[str, list[Item]], rejects: Rejects, kinds: Counter[str]) -> dict[str, Any]:
-    """Counts of what was prepared."""
+def summary(exp: Experiment, pools: dict[str, list[Item]], rejects: Rejects, kinds: Counter[str]) -> dict[str, Any]:
+    """Counts of what was prepared, and how it was split: by text, by speaker, or as published."""
+    options = exp.config.corpus.options
 
     def one(items: list[Item]) -> dict[str, Any]:
         counts = [len(item.tokens.split()) for item in items]
@@ -230,7 +153,13 @@ def summary(pools: dict[str, list[Item]], rejects: Rejects, kinds: Counter[str])
             "alphabet": len({token for item in items for token in item.tokens.split()}),
         }
 
-    return {"pools": {name: one(pools[name]) for name in POOLS}, "recordings": dict(kinds), "rejected": rejects.reasons}
+    return {
+        "pools": {name: one(pools[name]) for name in POOLS},
+        "split": options.get("split", "official" if "official" in options else "text"),
+        "official": options.get("official", []),
+        "recordings": dict(kinds),
+        "rejected": rejects.reasons,
+    }
 
 
 def main(exp: Experiment) -> None:
@@ -245,8 +174,10 @@ def main(exp: Experiment) -> None:
     pools = collect(exp, rejects, kinds)
     rejects.save(exp.root / "data" / "rejected.tsv")
     rejects.warn(exp.root / "data" / "rejected.tsv")
+    learnable(pools)
     write(exp, pools)
-    counts = summary(pools, rejects, kinds)
+    tell_shared(exp, pools, exp.config.corpus.options.get("official", []))
+    counts = summary(exp, pools, rejects, kinds)
     write_json(exp.root / "data" / "summary.json", counts)
     for name, row in counts["pools"].items():
         numbers = (row[key] for key in ("utterances", "hours", "speakers", "tokens", "alphabet"))

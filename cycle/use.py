@@ -75,13 +75,13 @@ def transcribe(options: argparse.Namespace) -> int:
 
 def synthesize(options: argparse.Namespace) -> int:
     """Speaks a text in the corpus's own writing, or in tokens, into a WAV file."""
-    from cycle.data.text import spelling
+    from cycle.prepare import language_of
 
     exp = open_finished(options.path)
     folder = _round(exp, options.round)
     known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
     words = options.text.split()
-    tokens = words if words and set(words) <= known else spelling(exp.config.corpus.language).spell(options.text)
+    tokens = words if words and set(words) <= known else language_of(exp.corpus, exp.config.corpus.language).spell(options.text)
     strangers = [t for t in tokens if t not in known]
     if not tokens or strangers:
         raise UserError(

@@ -12,6 +12,7 @@ import soundfile
 
 from cycle import check, prepare
 from cycle.data import kaldi
+from cycle.data.intake import form_fault
 from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 from cycle.files import read_json
@@ -104,7 +105,7 @@ def bad_items(root: Path) -> dict[str, str]:
         "silent": "好",
         "long": "好",
         "short": "我们今天看电影",
-        "latin": "卡拉OK",
+        "latin": "卡拉ÕK",
         "nothing": "好",
     }
     with open(root / "text", "a", encoding="utf-8") as handle:
@@ -133,7 +134,7 @@ def test_a_few_bad_items_are_listed_and_the_rest_goes_on(tmp_path, caplog):
     assert len(warnings) == 1
     assert "left out 9 of 24 items" in warnings[0] and "1 silent" in warnings[0] and "rejected.tsv" in warnings[0]
     assert check.faults(exp.path) == []
-    assert "'O' (U+004F" in (exp.path / "data" / "rejected.tsv").read_text(encoding="utf-8")
+    assert "'Õ' (U+00D5" in (exp.path / "data" / "rejected.tsv").read_text(encoding="utf-8")
 
 
 def test_the_list_goes_when_the_corpus_is_mended(tmp_path):
@@ -278,4 +279,4 @@ def test_official_splits(tmp_path, monkeypatch):
     ],
 )
 def test_faults_of_form(utt, reason):
-    assert prepare.form_fault(utt, {"twice"}) == reason
+    assert form_fault(utt, {"twice"}) == reason

@@ -55,16 +55,18 @@ def _number(match: re.Match[str]) -> str:
 
 
 def normalize(text: str) -> str:
-    """Hanzi only: NFKC, numbers read out (digit by digit from five digits on, and in years), punctuation and spaces dropped.
+    """Hanzi and Latin capitals: NFKC, numbers read out (digit by digit from five digits on, and in years), punctuation and spaces dropped.
 
     Raises:
-        NoReading: a Latin letter, a symbol that would be spoken, or a character pypinyin does not know.
+        NoReading: a symbol that would be spoken, a letter of another alphabet, or a character pypinyin does not know.
     """
     spoken = _NUMBER.sub(_number, unicodedata.normalize("NFKC", text))
     out = []
     for char in spoken:
         if ord(char) in PINYIN_DICT:
             out.append(char)
+        elif char.isascii() and char.isalpha():
+            out.append(char.upper())
         elif char == "~" or (unicodedata.category(char)[0] in "PZC" and char not in _SPOKEN):
             continue
         else:
@@ -74,7 +76,9 @@ def normalize(text: str) -> str:
 
 @cache
 def split(syllable: str) -> tuple[str, ...]:
-    """("zh", "ong1") of "zhōng"; only the final where there is no initial: ("iou3",) of "yǒu"."""
+    """("zh", "ong1") of "zhōng"; only the final where there is no initial: ("iou3",) of "yǒu"; Latin capitals one by one."""
+    if syllable.isascii() and syllable.isupper():
+        return tuple(syllable)
     initial = convert(syllable, Style.INITIALS, strict=True)
     final = convert(syllable, Style.FINALS_TONE3, strict=True)
     if not final[-1:].isdigit():
@@ -83,7 +87,8 @@ def split(syllable: str) -> tuple[str, ...]:
 
 
 def readings(text: str) -> list[str]:
-    """One toned syllable with diacritics per hanzi; `text` is normalized. Phrases decide between readings."""
+    """One toned syllable with diacritics per hanzi, runs of Latin capitals as they are; `text` is normalized. Phrases decide between
+    readings."""
     return lazy_pinyin(text, style=Style.TONE)
 
 

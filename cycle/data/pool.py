@@ -5,13 +5,16 @@ listing changes it. Recordings are taken by rank from both ends: `test`, `dev`, 
 `text` downwards. So test and dev stay the same whatever the other sizes are, more pairs contain the fewer ones, and the speech
 pool does not move with the number of pairs. Only whole groups of one text are handed out; what is left of a group that is
 larger than the room is used nowhere.
+
+Evaluation sets that a corpus publishes ("official") stand as they are and take nothing out of training; only the text pool never
+holds what they say.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cycle.data.types import POOLS, Utterance
@@ -23,10 +26,15 @@ DOWNWARDS = ("speech", "text")
 
 @dataclass(frozen=True)
 class Item:
-    """An utterance with its spelled text (tokens joined by single spaces)."""
+    """An utterance with its spelled text: tokens joined by single spaces, none where nobody has written down what is said."""
 
     utt: Utterance
     tokens: str
+
+    @property
+    def group(self) -> str:
+        """What is handed out together: all that is said alike."""
+        return self.tokens or f"?{self.utt.utt_id}"  # no token holds a question mark: it is never spoken
 
 
 def rank(tokens: str) -> str:
@@ -40,68 +48,115 @@ class _Shelf:
     def __init__(self, items: Iterable[Item]):
         groups: dict[str, list[Item]] = defaultdict(list)
         for item in items:
-            groups[item.tokens].append(item)
+            groups[item.group].append(item)
         order = sorted(groups, key=rank)
         self.groups = deque(sorted(groups[key], key=lambda item: item.utt.utt_id) for key in order)
 
-    def take(self, count: int, last: bool = False, distinct: bool = False) -> list[Item]:
-        """Up to `count` items from the first groups (or the last); `distinct`: one of each group."""
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+    def take(self, count: int | None, last: bool = False, distinct: bool = False, without: Collection[str] = ()) -> list[Item]:
+        """Up to `count` items (None: all) from the first groups, or the last.
+
+        Args:
+            distinct: one of each group.
+            without: texts that are passed over and stay on the shelf.
+        """
         out: list[Item] = []
-        while self.groups and len(out) < count:
+        left: list[list[Item]] = []
+        while self.groups and (count is None or len(out) < count):
             group = self.groups.pop() if last else self.groups.popleft()
-            out += group[: 1 if distinct else count - len(out)]
+            if group[0].tokens in without:
+                left.append(group)
+            else:
+                out += group[:1] if distinct else group[: None if count is None else count - len(out)]
+        if last:
+            self.groups.extend(reversed(left))
+        else:
+            self.groups.extendleft(reversed(left))
         return out
 
 
-def _enough(pools: Mapping[str, Sequence[Item]], sizes: Mapping[str, int]) -> None:
-    short = [pool for pool in POOLS if len(pools[pool]) < sizes[pool]]
+def _enough(pools: Mapping[str, Sequence[Item]], sizes: Mapping[str, int | None], sample: bool) -> None:
+    wanted = {pool: 1 if size is None or (sample and size) else size for pool, size in sizes.items()}
+    short = [pool for pool in POOLS if len(pools[pool]) < wanted[pool]]
     if short:
-        numbers = ", ".join(f"{pool} {len(pools[pool])} of {sizes[pool]}" for pool in short)
+        numbers = ", ".join(f"{pool} {len(pools[pool])} of {wanted[pool]}" for pool in short)
         raise UserError(f"not enough usable data for the pools: {numbers}", None, "give more data, or set smaller sizes: -- pools.NAME=N")
 
 
-def _without(items: Iterable[Item], taken: set[str]) -> list[Item]:
+def scaled(sizes: Mapping[str, int | None], available: int) -> dict[str, int | None]:
+    """Sizes that share what there is in the proportions that were wanted, at least one each; None stays."""
+    total = sum(size or 0 for size in sizes.values())
+    if total <= available:
+        return dict(sizes)
+    return {pool: size and max(1, size * available // total) for pool, size in sizes.items()}
+
+
+def _without(items: Iterable[Item], taken: Collection[str]) -> list[Item]:
     return [item for item in items if item.tokens not in taken]
 
 
-def _texts(items: Iterable[Item], count: int, taken: set[str]) -> Iterator[Item]:
+def _texts(items: Iterable[Item], count: int | None, taken: set[str]) -> Iterator[Item]:
     """The first `count` texts that are neither taken nor doubled; asks for no more than it needs."""
     seen = set(taken)
     new = (item for item in items if item.tokens not in seen)
-    for _, item in zip(range(count), new, strict=False):
+    for item in new if count is None else (item for _, item in zip(range(count), new, strict=False)):
         seen.add(item.tokens)
         yield item
 
 
-def assign(splits: Mapping[str, Iterable[Item]], sizes: Mapping[str, int]) -> dict[str, list[Item]]:
+def assign(
+    splits: Mapping[str, Iterable[Item]], sizes: Mapping[str, int | None], official: Collection[str] = (), sample: bool = False
+) -> dict[str, list[Item]]:
     """Fills the five pools.
 
     Args:
         splits: items by split. A split named as a pool feeds that pool; any other one ("all", "train") feeds every pool that no
             split is named after. Texts come in order of preference, and only as many are drawn as needed.
-        sizes: utterances wanted, by pool.
+        sizes: utterances wanted, by pool; None takes everything there is.
+        official: evaluation sets that stand as published: what they share with training stays in both.
+        sample: the corpus is a part of what the sizes were made for: they are scaled to it.
 
     Returns:
-        Items by pool, text pool without recordings. No spelled text of test or dev is in another pool, none of the speech pool is
-        in the text pool. Texts of the paired pool may be in the text pool, so that it does not change with the number of pairs.
+        Items by pool, text pool without recordings. No spelled text of test or dev is in the text pool, nor, unless the set is
+        official, in any other; none of the speech pool is in the text pool. Texts of the paired pool may be in the text pool, so
+        that it does not change with the number of pairs.
 
     Raises:
         UserError: fewer than asked for; names the numbers.
     """
     common = [item for name, items in splits.items() if name not in POOLS for item in items]
     own = {pool: list(splits[pool]) for pool in (*UPWARDS, "speech") if pool in splits}
-    taken = {item.tokens for pool in ("test", "dev") for item in own.get(pool, [])}
-    shelf = _Shelf(_without(common, taken))
+    shelf = _Shelf(_without(common, {item.tokens for pool in ("test", "dev") if pool not in official for item in own.get(pool, [])}))
+    if sample:
+        fed = {pool: size for pool, size in sizes.items() if pool not in splits}
+        sizes = {**sizes, **scaled(fed, len(shelf))}
     pools: dict[str, list[Item]] = {}
-    held_out: set[str] = set()
+    held_out: set[str] = set()  # said in dev or test
+    ours: set[str] = set()  # said in an evaluation set that is not official, so that it leaves training
     for pool in (*UPWARDS, "speech"):
-        source = _Shelf(_without(own[pool], held_out)) if pool in own else shelf
-        pools[pool] = source.take(sizes[pool], last=pool == "speech")
+        apart = set() if pool in official else held_out if pool == "dev" else ours
+        source = _Shelf(own[pool]) if pool in own else shelf
+        pools[pool] = source.take(sizes[pool], last=pool == "speech", without=apart)
         if pool in ("test", "dev"):
-            held_out |= {item.tokens for item in pools[pool]}
-            held_out |= {item.tokens for item in own.get(pool, [])}
+            said = {item.tokens for item in [*pools[pool], *own.get(pool, [])]}
+            held_out |= said
+            ours |= said if pool not in official else set()
     taken = held_out | {item.tokens for item in pools["speech"]}
-    texts = _texts(splits["text"], sizes["text"], taken) if "text" in splits else _without(shelf.take(sizes["text"], True, True), taken)
+    texts = _texts(splits["text"], sizes["text"], taken) if "text" in splits else shelf.take(sizes["text"], True, True, taken)
     pools["text"] = [Item(replace(item.utt, spk="-", wav=None, seconds=None), item.tokens) for item in texts]
-    _enough(pools, sizes)
+    _enough(pools, sizes, sample)
     return pools
+
+
+def shared(pools: Mapping[str, Sequence[Item]], official: Iterable[str]) -> list[tuple[str, str, str]]:
+    """What official evaluation sets share with training: (set, utterance, "text", "speaker" or "text and speaker")."""
+    training = [*pools["paired"], *pools["speech"]]
+    texts, spks = {item.tokens for item in training}, {item.utt.spk for item in training}
+    rows = []
+    for pool in official:
+        for item in pools[pool]:
+            kinds = [kind for kind, there in (("text", item.tokens in texts), ("speaker", item.utt.spk in spks)) if there]
+            rows += [(pool, item.utt.utt_id, " and ".join(kinds))] if kinds else []
+    return rows

@@ -38,7 +38,7 @@ class Spelling(Protocol):
 
 
 class Mandarin:
-    """Pinyin initials and finals; the tone digit is on the final, 5 is the neutral tone."""
+    """Pinyin initials and finals, the tone digit on the final, 5 the neutral tone; Latin letters, as in 卡拉OK, stand alone as capitals."""
 
     metric = "syllable_error_rate"
     rates: Mapping[str, Units] = {"syllable": g2p.syllables, "token": list, "toneless": g2p.toneless}
@@ -56,7 +56,10 @@ def words(spelled: list[str]) -> list[str]:
 
 
 class Letters:
-    """Any alphabet: casefolded letters, with a boundary token between words. Digits must be spelled out in the transcript."""
+    """Any alphabet: casefolded letters, with a boundary token between words; Hangul by its letters, not by its 11,172 syllables.
+
+    Digits must be spelled out in the transcript.
+    """
 
     metric = "word_error_rate"
     rates: Mapping[str, Units] = {"word": words, "char": list}
@@ -69,6 +72,8 @@ class Letters:
                 out.append(char)
             elif char in "'’":
                 out.append("'")
+            elif unicodedata.category(char) == "Cf":  # soft hyphens, joiners, direction marks: inside words, not between them
+                continue
             elif kind in "PZC" and char not in "%@#&*":
                 out.append(" ")
             else:
@@ -77,10 +82,43 @@ class Letters:
         return " ".join(word for word in stripped if word)
 
     def spell(self, text: str) -> list[str]:
-        return list(self.normalize(text).replace(" ", BOUNDARY))
+        said = self.normalize(text).replace(" ", BOUNDARY)
+        return [token for char in said for token in (unicodedata.normalize("NFD", char) if "가" <= char <= "힣" else char)]
 
 
-_SPELLINGS: dict[str, type[Mandarin | Letters]] = {"cmn": Mandarin, "letters": Letters}
+def characters(spelled: list[str]) -> list[str]:
+    """Tokens without the boundaries."""
+    return [token for token in spelled if token != BOUNDARY]
+
+
+class Characters(Letters):
+    """Scripts that put no space between words (Japanese, Thai, Khmer, Lao, Burmese): the same tokens, counted one by one."""
+
+    metric = "character_error_rate"
+    rates: Mapping[str, Units] = {"char": characters}
+
+
+class Pronounced:
+    """A language whose tokens are made by a recipe's own function, from the text as the language normalises it.
+
+    Args:
+        base: the language; its metric and rates count the tokens. Words are told apart by `BOUNDARY`, if the function puts it.
+        pronounce: normalised text to tokens.
+    """
+
+    def __init__(self, base: Spelling, pronounce: Callable[[str], list[str]]):
+        self.metric, self.rates, self.normalize, self.pronounce = base.metric, base.rates, base.normalize, pronounce
+
+    def spell(self, text: str) -> list[str]:
+        """Tokens of a text. Raises UserError for a function that returns anything but words without white space."""
+        tokens = self.pronounce(self.normalize(text))
+        for token in tokens if isinstance(tokens, list) else [None]:
+            if not isinstance(token, str) or token.split() != [token]:
+                raise UserError(f"pronounce({text[:40]!r}) holds {token!r}", "egs/NAME/prepare.py", "let it return a list of tokens")
+        return tokens
+
+
+_SPELLINGS: dict[str, type[Mandarin | Letters]] = {"cmn": Mandarin, "letters": Letters, "characters": Characters}
 
 
 def spelling(language: str) -> Spelling:

@@ -161,3 +161,50 @@ def test_never_a_leak_and_never_one_recording_twice(spoken, written, sizes):
     assert len(said(pools, "text")) == sizes["text"]
     used = Counter(i.utt.utt_id for name in POOLS for i in pools[name])
     assert all(count == 1 for count in used.values())
+
+
+def test_published_sets_stand_and_only_the_text_pool_leaves_them_alone():
+    train, test, dev = corpus()[:250], [item("test1", "a3"), item("test2", "b")], [item("dev1", "a4"), item("dev2", "b"), item("dev3", "c")]
+    sizes = {**SIZES, "test": None, "dev": None, "speech": None, "text": 9}
+    pools = pool.assign({"train": train, "test": test, "dev": dev, "text": texts()}, sizes, official=("test", "dev"))
+    assert (said(pools, "test"), said(pools, "dev")) == ({"a3", "b"}, {"a4", "b", "c"})
+    assert ids(pools, "paired") | ids(pools, "speech") == {i.utt.utt_id for i in train}
+    assert said(pools, "paired") | said(pools, "speech") >= {"a3", "a4"}
+    assert not said(pools, "text") & {"a3", "a4"}
+    everything = pool.shared(pools, ["test", "dev"])
+    assert ("test", "test1", "text and speaker") in everything and ("test", "test2", "speaker") in everything and len(everything) == 5
+
+
+def test_what_is_drawn_for_dev_is_not_said_in_a_published_test_set():
+    test = [item(f"test{k}", f"a{k}") for k in range(0, 300, 2)]
+    pools = pool.assign({"train": corpus(), "test": test}, {**SIZES, "test": None}, official=("test",))
+    assert not said(pools, "dev") & said(pools, "test")
+    assert said(pools, "paired") & said(pools, "test")
+    assert not said(pools, "text") & (said(pools, "test") | said(pools, "dev") | said(pools, "speech"))
+    assert len(pools["text"]) == SIZES["text"]
+
+
+def test_none_takes_the_rest():
+    pools = pool.assign({"all": corpus()}, {**SIZES, "text": None})
+    assert len(said(pools, "text")) == len(pools["text"]) > SIZES["text"]
+    with pytest.raises(UserError, match="text 0 of 1"):
+        pool.assign({"all": corpus()}, {**SIZES, "speech": None, "text": None})
+
+
+def test_a_part_of_a_corpus_is_shared_out_in_proportion():
+    sizes = {"paired": 12000, "speech": 60000, "text": 40000, "dev": None, "test": 500}
+    splits = {"train": corpus(), "dev": [item("d", "b")], "test": [item("t", "c"), item("t2", "d")]}
+    pools = pool.assign(splits, sizes, official=("dev", "test"), sample=True)
+    assert [len(pools[name]) for name in ("paired", "speech", "dev", "test")] == [32, 160, 1, 2]
+    assert len(pools["text"]) > 60
+    with pytest.raises(UserError, match="paired 300 of 12000|speech 0 of 60000"):
+        pool.assign(splits, sizes)
+    assert pool.scaled({"paired": 9, "speech": None}, 9) == {"paired": 9, "speech": None}
+
+
+def test_recordings_without_text_go_to_speech_one_by_one():
+    unknown = [Item(Utterance(f"x{k}", "-", Path(f"/x{k}.wav"), None, 1.0), "") for k in range(50)]
+    pools = pool.assign({"all": corpus(), "speech": [*unknown, *corpus()[:20]], "text": texts()}, {**SIZES, "speech": 40})
+    hidden = [i for i in pools["speech"] if not i.tokens]
+    assert len(pools["speech"]) == 40 and 20 < len(hidden) < 40
+    assert len(pools["text"]) == SIZES["text"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cycle.data import g2p
-from cycle.data.text import NoReading, spelling
+from cycle.data.text import NoReading, Pronounced, spelling
 from cycle.errors import UserError
 
 cmn = spelling("cmn")
@@ -25,6 +25,8 @@ letters = spelling("letters")
         (" 我 们\t", "uo3 m en5"),
         ("……。", ""),
         ("〇", "l ing2"),
+        ("卡拉OK", "k a3 l a1 O K"),
+        ("Ａ股涨3cm", "A g u3 zh ang3 s an1 C M"),
     ],
 )
 def test_mandarin_tokens(text, tokens):
@@ -57,7 +59,7 @@ def test_mandarin_reads_numbers_and_drops_punctuation(text, said):
 
 
 @pytest.mark.parametrize(
-    ("text", "char"), [("A股", "A"), ("3cm", "c"), ("好@", "@"), ("α", "α"), ("10℃", "°"), ("１＋１", "+"), ("\U0002a700", "\U0002a700")]
+    ("text", "char"), [("ñ股", "ñ"), ("好@", "@"), ("α", "α"), ("10℃", "°"), ("１＋１", "+"), ("\U0002a700", "\U0002a700")]
 )
 def test_a_character_without_reading_is_named(text, char):
     with pytest.raises(NoReading) as caught:
@@ -68,7 +70,7 @@ def test_a_character_without_reading_is_named(text, char):
 
 
 def test_unknown_language_names_the_known_ones():
-    with pytest.raises(UserError, match="cmn, letters"):
+    with pytest.raises(UserError, match="cmn, letters, characters"):
         spelling("xx")
 
 
@@ -139,11 +141,28 @@ def test_many_words_are_spelled_fast():
         ("Straße", "s t r a s s e"),
         ("well-known  é", "w e l l | k n o w n | é"),
         ("हिन्दी", "ह ि न ् द ी"),
+        ("한글 말", "ᄒ ᅡ ᆫ ᄀ ᅳ ᆯ | ᄆ ᅡ ᆯ"),
+        ("soft\u00adware \u200fשלום", "s o f t w a r e | ש ל ו ם"),
         ("...", ""),
     ],
 )
 def test_letters(text, tokens):
     assert letters.spell(text) == tokens.split()
+
+
+def test_scripts_without_spaces_count_characters():
+    thai = spelling("characters")
+    assert thai.metric == "character_error_rate" and list(thai.rates) == ["char"]
+    assert thai.rates["char"](thai.spell("ก ข")) == ["ก", "ข"]
+
+
+def test_a_recipe_may_pronounce_for_itself():
+    italian = Pronounced(letters, lambda text: text.replace("chi", "K i ").split())
+    assert italian.spell("CHI") == ["K", "i"] and italian.metric == "word_error_rate"
+    with pytest.raises(UserError, match=r"pronounce\('a'\) holds None.*prepare.py|prepare.py.*pronounce\('a'\) holds None"):
+        Pronounced(letters, lambda text: text).spell("a")
+    with pytest.raises(UserError, match="holds 'a b'"):
+        Pronounced(letters, lambda text: ["a b"]).spell("a")
 
 
 def test_rates_of_letters_survive_stray_boundaries():

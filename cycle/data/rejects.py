@@ -1,0 +1,62 @@
+"""What of a corpus cannot be used, item by item, with the reason."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from cycle.data.kaldi import Fault
+from cycle.data.types import Utterance
+from cycle.errors import UserError
+from cycle.files import write_tsv
+
+log = logging.getLogger("cycle")
+
+
+class Rejects:
+    """Items that cannot be used, each with its reason; where too many of them are bad, the corpus is.
+
+    Attributes:
+        rows: (reason, split, utterance, what) of each.
+        seen: how many items were looked at, by split.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str]] = []
+        self.seen: Counter[str] = Counter()
+
+    def add(self, split: str, utt: Utterance | Fault, reason: str, detail: str = "") -> None:
+        if isinstance(utt, Fault):
+            self.rows.append((reason, split, "-", detail or utt.where))
+        else:
+            self.rows.append((reason, split, utt.utt_id, detail or str(utt.wav or utt.text)))
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(row[0] for row in self.rows).most_common())
+
+    def save(self, path: Path) -> None:
+        """Writes the list; no file where nothing was left out.
+
+        Raises:
+            UserError: more than half of a split is bad, or nothing of it is left.
+        """
+        path.unlink(missing_ok=True)
+        if self.rows:
+            write_tsv(path, ("reason", "split", "utt", "what"), sorted(self.rows))
+        for split, total in self.seen.items():
+            reasons = Counter(row[0] for row in self.rows if row[1] == split)
+            bad = reasons.total()
+            if total == 0:
+                raise UserError(f"the corpus holds nothing for {split!r}", None, "give the corpus's own folder: --data DIR")
+            if 2 * bad > total:
+                counts = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+                what = f"{bad} of {total} items of {split!r} cannot be used ({counts})"
+                raise UserError(what, path, "mend the corpus or give another: --data DIR")
+
+    def warn(self, path: Path) -> None:
+        """One line for all that was left out."""
+        if self.rows:
+            counts = ", ".join(f"{n} {reason}" for reason, n in self.reasons.items())
+            log.warning("left out %d of %d items (%s): see %s", len(self.rows), self.seen.total(), counts, path)
