@@ -19,7 +19,7 @@ from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
-from cycle.models.recognizer import Recognizer
+from cycle.models.recognizer import UNFIT, Recognizer
 from cycle.models.speaker import long_term_spectrum
 from cycle.models.synthesizer import Synthesizer
 
@@ -113,6 +113,13 @@ def heard(speech: Speech, texts: Sequence[str], asr: Recognizer, of: Units = lis
     """Round-trip agreement of a rendering: minus the error rate of what the recogniser hears (greedy)."""
     hyps = [row[0].text if row else "" for row in asr.transcribe(speech, Search("ctc_greedy"))]
     return error_rate(hyps, texts, of)
+
+
+def heard_logp(speech: Speech, texts: Sequence[str], asr: Recognizer) -> list[Reward]:
+    """The recogniser's log-probability of what a rendering should say, per token; finer than errors. None where the text does not fit."""
+    with torch.no_grad():
+        logp = asr.logp(speech, [[text] for text in texts])[:, 0].tolist()
+    return [value / len(text.split()) if text and value > UNFIT else None for value, text in zip(logp, texts, strict=True)]
 
 
 def speaker_similarity(speech: Speech, references: Speech) -> list[Reward]:

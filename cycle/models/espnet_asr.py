@@ -23,6 +23,7 @@ from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.vocabulary import Vocabulary
 
 _NEVER = -1e30
+SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: it ends in silence
 
 
 class EspnetRecognizer(nn.Module):
@@ -57,7 +58,8 @@ class EspnetRecognizer(nn.Module):
         save(folder, self.model, self.args)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
-        out, lengths = self.model.encode(speech.feats, speech.lengths)
+        lacking = max(0, SHORTEST - speech.feats.size(1))
+        out, lengths = self.model.encode(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST))
         return (out[0] if isinstance(out, tuple) else out), lengths
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,11 @@ from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
-from cycle.models import fastspeech
+from cycle.models import fastspeech, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
-from cycle.models.espnet import AbsGANTTS, FastSpeech2, TTSTask, tts_choices
+from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
 from cycle.models.noise import quiet
-from cycle.models.synthesizer import Rendering, Variation
+from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
 
 
@@ -94,13 +95,25 @@ class EspnetSynthesizer(nn.Module):
             return {}
         return {"sids": torch.tensor([[self.speaker_index[s]] for s in spks], device=device)}
 
-    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+    def _speaker(self, spk: str) -> dict[str, Tensor]:
+        """The same for ESPnet's single-sentence inference."""
+        return {name: value[0] for name, value in self._speakers([spk], self._device).items()}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def _recordings(self, batch: Batch) -> dict[str, Tensor]:
         assert batch.speech is not None
-        device = batch.speech.feats.device
-        ids, lengths = self.vocabulary.encode(batch.texts, device)
-        inputs = {"text": ids, "text_lengths": lengths, "feats": batch.speech.feats, "feats_lengths": batch.speech.lengths}
+        ids, lengths = self.vocabulary.encode(batch.texts, batch.speech.feats.device)
+        return {"text": ids, "text_lengths": lengths, "feats": batch.speech.feats, "feats_lengths": batch.speech.lengths}
+
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """ESPnet's arguments of a training step; sorted by length for an autoregressive model."""
+        inputs = self._recordings(batch)
+        device, lengths = inputs["text"].device, inputs["text_lengths"]
         if self.needs_durations:
-            assert batch.durations is not None and batch.f0 is not None
+            assert batch.speech is not None and batch.durations is not None and batch.f0 is not None
             prosody = fastspeech.prosody(batch.speech, batch.f0, batch.durations, self.voices.f0, self.voices.energy)
             inputs |= {"durations": batch.durations, "durations_lengths": lengths + 1, "pitch": prosody[0], "pitch_lengths": lengths + 1,
                        "energy": prosody[1], "energy_lengths": lengths + 1}  # fmt: skip
@@ -110,9 +123,19 @@ class EspnetSynthesizer(nn.Module):
         order = lengths.argsort(descending=True)  # autoregressive encoders pack their sequences
         return {name: value[order] for name, value in inputs.items()}
 
-    def loss(self, batch: Batch) -> Loss:
-        """ESPnet's own loss of the model."""
-        value, stats, _ = self.tts(**self._inputs(batch))
+    def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
+        """ESPnet's own loss of the model.
+
+        Args:
+            own_inputs: share of the steps at which an autoregressive decoder reads its own last frame.
+
+        Raises:
+            UserError: own inputs for a model that is not Tacotron 2.
+        """
+        if own_inputs and not isinstance(self.tts, Tacotron2):
+            raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
+        with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
+            value, stats, _ = self.tts(**self._inputs(batch))
         return Loss(value, len(batch.texts), {k: v for k, v in stats.items() if v is not None and "alpha" not in k})
 
     def synthesize(
@@ -124,7 +147,7 @@ class EspnetSynthesizer(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Rendering:
         """Speaks texts; FastSpeech2 in one batch, others one by one (they take no variation)."""
-        device = next(self.parameters()).device
+        device = self._device
         with quiet(self), torch.set_grad_enabled(grad):
             if isinstance(self.tts, FastSpeech2):
                 ids, lengths = self.vocabulary.encode(texts, device)
@@ -132,27 +155,79 @@ class EspnetSynthesizer(nn.Module):
             rows = []
             for text, spk in zip(texts, spks, strict=True):
                 ids, _ = self.vocabulary.encode([text], device)
-                spk_args = {k: v[0] for k, v in self._speakers([spk], device).items()}
-                rows.append(self.tts.inference(ids[0], **spk_args)["feat_gen"])
+                rows.append(self.tts.inference(ids[0], **self._speaker(spk))["feat_gen"])
             lengths = torch.tensor([len(r) for r in rows], device=device)
             return Rendering(Speech(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths))
 
-    @torch.no_grad()
-    def score(self, batch: Batch) -> Tensor:
+    def score(self, batch: Batch, soft: Tensor | None = None, grad: bool = False) -> Tensor:
         """(B,) minus the distance of each recording to the model's rendering of its text, under the text's alignment.
 
         FastSpeech2: see `fastspeech.distance`. Autoregressive models: minus the mean absolute error under teacher forcing.
+
+        Args:
+            soft: (B, L, V) one-hot tokens of the texts, with gradient.
         """
-        with quiet(self):
+        with tacotron.still(self), torch.set_grad_enabled(grad):
+            tokens = self._soft(batch.texts, soft) if soft is not None else None
             if isinstance(self.tts, FastSpeech2):
-                return -fastspeech.distance(self.tts, self._inputs(batch))
-            assert batch.speech is not None
-            device = batch.speech.feats.device
-            scores = []
-            for i, (text, length) in enumerate(zip(batch.texts, batch.speech.lengths.tolist(), strict=True)):
-                feats = batch.speech.feats[i, :length]
-                ids, _ = self.vocabulary.encode([text], device)
-                spk_args = {k: v[0] for k, v in self._speakers([batch.spks[i]], device).items()}
-                out = self.tts.inference(ids[0], feats=feats, use_teacher_forcing=True, **spk_args)["feat_gen"]
-                scores.append(-(out - feats[: len(out)]).abs().mean())
-            return torch.stack(scores)
+                with sampling.embedded(self.tts.encoder.embed[0], tokens) if tokens is not None else contextlib.nullcontext():
+                    return -fastspeech.distance(self.tts, self._inputs(batch))
+            if isinstance(self.tts, Tacotron2):
+                return -tacotron.distance(self.tts, self._recordings(batch), self._speakers(batch.spks, self._device), tokens)
+            if soft is not None:
+                raise UserError("soft tokens need fastspeech2 or tacotron2", "tts.config")
+            return self._score_one_by_one(batch)
+
+    def _score_one_by_one(self, batch: Batch) -> Tensor:
+        assert batch.speech is not None
+        scores = []
+        for i, (text, length) in enumerate(zip(batch.texts, batch.speech.lengths.tolist(), strict=True)):
+            feats = batch.speech.feats[i, :length]
+            ids, _ = self.vocabulary.encode([text], self._device)
+            out = self.tts.inference(ids[0], feats=feats, use_teacher_forcing=True, **self._speaker(batch.spks[i]))["feat_gen"]
+            scores.append(-(out - feats[: len(out)]).abs().mean())
+        return torch.stack(scores)
+
+    def _soft(self, texts: Sequence[str], soft: Tensor) -> Tensor:
+        """(B, L + 1, V) one-hots of texts and their end, with (B, L, V) soft tokens in the places of the texts' own."""
+        ids, lengths = self.vocabulary.encode(texts, soft.device)
+        xs, _ = fastspeech.with_end(self.tts, ids, lengths)
+        hard = nn.functional.one_hot(xs, len(self.vocabulary)).to(soft.dtype)
+        spoken = torch.arange(xs.size(1), device=xs.device) < lengths[:, None]
+        return torch.where(spoken[..., None], nn.functional.pad(soft, (0, 0, 0, xs.size(1) - soft.size(1))), hard)
+
+    def _policy(self) -> Any:
+        if not isinstance(self.tts, (FastSpeech2, Tacotron2)):
+            raise UserError("this synthesiser has no likelihood of its renderings", "tts.config", "use fastspeech2 or tacotron2")
+        return self.tts
+
+    @torch.no_grad()
+    def sample(self, texts: Sequence[str], spks: Sequence[str], spread: Spread) -> tuple[Action, Speech]:
+        """Renderings drawn from the Gaussian policy: FastSpeech2's over ln(frames + 1), pitch and energy of each token, given their
+        predictions; Tacotron 2's over each frame, given its own frames before."""
+        tts, device = self._policy(), self._device
+        with tacotron.still(self):
+            if isinstance(tts, FastSpeech2):
+                return fastspeech.draw(tts, *self.vocabulary.encode(texts, device), self._speakers(spks, device), spread)
+            ids = [self.vocabulary.encode([text], device)[0][0] for text in texts]
+            return tacotron.draw(tts, ids, [self._speaker(spk) for spk in spks], spread.frame)
+
+    def action(self, batch: Batch) -> Action:
+        """The prosody of recordings (FastSpeech2), or their frames (Tacotron 2)."""
+        assert batch.speech is not None
+        if isinstance(self._policy(), FastSpeech2):
+            return fastspeech.recorded(self._inputs(batch))
+        return Action(batch.speech.feats, batch.speech.lengths)
+
+    def logp(self, texts: Sequence[str], spks: Sequence[str], action: Action, spread: Spread) -> Tensor:
+        """(B,) log-density of actions under the policy that `sample` draws from: a Gaussian of stated deviation around each prediction."""
+        tts, device = self._policy(), self._device
+        ids, lengths = self.vocabulary.encode(texts, device)
+        speakers = self._speakers(spks, device)
+        with tacotron.still(self):
+            if isinstance(tts, FastSpeech2):
+                means, _, _ = fastspeech.policy(tts, ids, lengths, speakers)
+                return gaussian_logp(action.values, means, fastspeech.stds(spread), action.lengths)
+            _, means = tacotron.teacher_forced(tts, ids, lengths, action.values, action.lengths, speakers)
+            whole = action.lengths - action.lengths % tts.reduction_factor
+            return gaussian_logp(action.values[:, : means.size(1)], means, [spread.frame], whole)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cycle.data.types import Speech
-from cycle.models.synthesizer import Rendering, Variation
+from cycle.models.synthesizer import Action, Rendering, Spread, Variation
 
 
 def token_mean(values: Tensor, durations: Tensor) -> Tensor:
@@ -98,6 +98,42 @@ def synthesize(
     if variation.energy:
         energy = energy + variation.energy * _noise((B, 1, 1), energy, generator)
     return Rendering(render(tts, hidden, frames, pitch, energy), frames, pitch[..., 0].masked_fill(behind, 0))
+
+
+def policy(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The means of the Gaussian policy.
+
+    Returns:
+        (B, L + 1, 3) ln(frames + 1), pitch and energy of each token; hidden states (B, L + 1, D); (B,) steps.
+    """
+    xs, full = with_end(tts, ids, lengths)
+    hidden, behind = encode(tts, xs, full, spk)
+    frames = tts.duration_predictor(hidden, behind)[..., None]
+    tone, force = tts.pitch_predictor(hidden, behind[..., None]), tts.energy_predictor(hidden, behind[..., None])
+    return torch.cat([frames, tone, force], dim=-1).masked_fill(behind[..., None], 0.0), hidden, full
+
+
+def draw(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], spread: Spread) -> tuple[Action, Speech]:
+    """Samples prosody from the policy and renders it."""
+    means, hidden, full = policy(tts, ids, lengths, spk)
+    inside = (torch.arange(means.size(1), device=means.device) < full[:, None])[..., None]
+    std = torch.tensor(stds(spread), device=means.device)
+    values = (means.float() + std * torch.randn_like(means, dtype=torch.float32)) * inside
+    frames = ((values[..., 0].exp() - 1).round().clamp(min=0) * inside[..., 0]).long()
+    frames[:, 0] += frames.sum(1) == 0  # a row without any frame breaks a batch
+    return Action(values, full), render(tts, hidden, frames, values[..., 1:2], values[..., 2:3])
+
+
+def stds(spread: Spread) -> tuple[float, float, float]:
+    return spread.duration, spread.pitch, spread.energy
+
+
+def recorded(inputs: dict[str, Tensor]) -> Action:
+    """The prosody of recordings as the policy's action."""
+    values = torch.cat([(inputs["durations"].float() + 1).log()[..., None], inputs["pitch"], inputs["energy"]], dim=-1)
+    lengths = inputs["text_lengths"] + 1
+    inside = torch.arange(values.size(1), device=values.device) < lengths[:, None]
+    return Action(values * inside[..., None], lengths)
 
 
 def distance(tts: Any, inputs: dict[str, Tensor]) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -61,3 +64,13 @@ def straight_through(logp: Tensor, chosen: Tensor, temperature: float) -> Tensor
         noise = gumbel_given(logp, chosen) - logp
     soft = ((logp + noise) / temperature).softmax(-1)
     return nn.functional.one_hot(chosen, logp.size(-1)).to(soft.dtype) + soft - soft.detach()
+
+
+@contextlib.contextmanager
+def embedded(embedding: nn.Embedding, tokens: Tensor) -> Iterator[None]:
+    """Inside the block, an embedding answers with that of (B, L, V) one-hot tokens, through which gradients flow."""
+    handle = embedding.register_forward_hook(lambda module, args, out: tokens @ module.weight)
+    try:
+        yield
+    finally:
+        handle.remove()
