@@ -28,9 +28,11 @@ log = logging.getLogger("cycle")
 
 
 def recipe(corpus: str) -> ModuleType:
-    """Loads egs/<corpus>/prepare.py: `utterances(root, split, options)`, `SPLITS`, perhaps `fetch(target, options)` and `pronounce(text)`.
+    """Loads egs/<corpus>/prepare.py: `SPLITS` and `utterances(root, split, options)`.
 
-    `utterances` may yield a Fault in place of an utterance: a line that cannot be read, to be counted like any other bad item.
+    It may have `fetch(target, options)` to download the corpus, `choose_splits(root, options)` where they depend on what there is of
+    it, and `pronounce(text)` for a spelling of its own. `utterances` may yield a Fault in place of an utterance: a line that cannot be
+    read, to be counted like any other bad item.
     """
     path = ROOT / "egs" / corpus / "prepare.py"
     spec = importlib.util.spec_from_file_location(f"egs_{corpus.replace('-', '_')}_prepare", path)
@@ -78,7 +80,8 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     options = {**config.corpus.options, "pools": asdict(config.pools)}
     root = corpus_root(exp, module, options)
     official = options.get("official", [])
-    given = {split: list(module.utterances(root, split, options)) for split in module.SPLITS if split != "text"}
+    names = module.choose_splits(root, options) if hasattr(module, "choose_splits") else module.SPLITS
+    given = {split: list(module.utterances(root, split, options)) for split in names if split != "text"}
     given = {split: given[split] for split in sorted(given, key=lambda split: split not in HELD_OUT)}
     sample = incomplete(given, options.get("expected", {}))
     ids = Counter(utt.utt_id for utts in given.values() for utt in utts if isinstance(utt, Utterance))
@@ -89,7 +92,7 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     if len(kinds) > 1:
         log.info("recordings are resampled and mixed down: %s", "; ".join(f"{n} at {kind}" for kind, n in kinds.most_common()))
     rejects.save(exp.root / "data" / "rejected.tsv")
-    if "text" in module.SPLITS:
+    if "text" in names:
         splits["text"] = intake.texts(module.utterances(root, "text", options))
     return pool.assign(splits, asdict(config.pools), official, sample)
 
@@ -116,8 +119,10 @@ def tell_shared(exp: Experiment, pools: dict[str, list[Item]], official: list[st
         kinds = [kind for split, _, kind in rows if split == name]
         if kinds:
             texts, spks = (sum(what in kind for kind in kinds) for what in ("text", "speaker"))
-            told = "of %d %s utterances, training says %d too and hears %d speakers' too: see %s; the error without them is scored as well"
-            log.warning(told, len(pools[name]), name, texts, spks, path)
+            told = (
+                "training shares the text of %d and the speaker of %d of the %d utterances of %s (%s); the error without them is scored too"
+            )
+            log.warning(told, texts, spks, len(pools[name]), name, path)
     return rows
 
 

@@ -41,6 +41,7 @@ def score(exp: Experiment, language: Spelling) -> dict[str, Any]:
     with atomic_dir(exp.scores) as folder:
         for system, rows in tests.items():
             entries[system] = score_set(f"{system}, test", rows, language, folder / system, exp)
+            entries[system] |= unshared(rows, language, exp)
             dev = exp.decoded(system) / "dev.jsonl"
             if dev.exists():
                 scored = score_set(f"{system}, dev", read_jsonl(dev), language, folder / system / "dev", exp)
@@ -99,6 +100,23 @@ def score_set(title: str, rows: list[Row], language: Spelling, folder: Path, exp
     write_tsv(folder / "per_utt.tsv", PER_UTT, ((r["utt"], r["spk"], c.sub, c.ins, c.dele, c.ref) for r, c in counted))
     write_text(folder / "errors.txt", error_file(f"{title}: {name} errors", counted, units))
     return {**rates[name], "utterances": len(rows), "rates": rates}
+
+
+def unshared(rows: list[Row], language: Spelling, exp: Experiment) -> dict[str, Any]:
+    """The metric's rate over the test utterances whose text and speaker training does not share; nothing where it shares none.
+
+    Returns:
+        {"unshared": the rate with its counts}, null where every utterance is shared; {} for a corpus without such utterances.
+    """
+    path = exp.root / "data" / "shared.tsv"  # stage 1 lists them for sets that stand as published
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+    shared = {utt for split, utt, _ in (line.split("\t") for line in lines) if split == "test"}
+    if not shared:
+        return {}
+    rest = [row for row in rows if row["utt"] not in shared]
+    units = next(iter(language.rates.values()))
+    counts = count_all(*([units(row[side].split()) for row in rest] for side in ("ref", "hyp")))
+    return {"unshared": {**_entry(counts, exp), "utterances": len(rest)} if rest else None}
 
 
 def _entry(counts: list[Counts], exp: Experiment) -> dict[str, Any]:

@@ -204,8 +204,22 @@ def test_transcript_and_nothing_in_it(tmp_path):
 
 def test_transcript_that_is_not_utf8(tmp_path):
     root = corpus(tmp_path / "c")
-    (root / "text").write_bytes("s-00 我喝茶\ns-01 ".encode() + "你喝水".encode("gbk") + b"\n")
-    fails(experiment(tmp_path / "exp", root), r"text:2: is not UTF-8; save")
+    (root / "text").write_bytes("\n".join(f"s-{n:02d} {text}" for n, text in enumerate(SENTENCES)).encode("gbk"))
+    exp = experiment(tmp_path / "exp", root)
+    fails(exp, r"20 of 20 items of 'all' cannot be used \(10 (audio without text|is not UTF-8), 10")
+    assert f"is not UTF-8\tall\t-\t{root}/text:3" in (exp.path / "data" / "rejected.tsv").read_text(encoding="utf-8")
+    (root / "text").write_text("s-00 我喝茶", encoding="utf-16")
+    fails(exp, r"text: is UTF-16; save it as UTF-8")
+
+
+def test_marks_and_line_ends_of_other_systems_are_taken_off(tmp_path):
+    root = corpus(tmp_path / "c")
+    lines = [f"s-{n:02d}\t{text[:1]}\t {text[1:]}" for n, text in enumerate(SENTENCES)]
+    (root / "text").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*lines, "", ""]).encode())
+    exp = experiment(tmp_path / "exp", root)
+    prepare.main(exp)
+    assert not rejected(exp) and check.faults(exp.path) == []
+    assert kaldi.read(exp.data("dev"))[0].text.replace(" ", "") in SENTENCES
 
 
 def test_more_than_there_is(tmp_path):

@@ -146,3 +146,16 @@ def test_scores_again_the_same_and_leaves_nothing_stale(tmp_path: Path) -> None:
 def test_imports_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'espnet2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_rate_without_what_training_shares(tmp_path: Path) -> None:
+    one_set(tmp_path, "baseline", [("n i3 h ao3", "n i2 h ao3"), ("r en2", ""), ("h ao3", "h ao3")])
+    exp = experiment(tmp_path)
+    assert "unshared" not in score.score(exp, LANGUAGE)["systems"]["baseline"]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/shared.tsv").write_text("set\tutt\tshared\ndev\tu0\ttext\ntest\tu1\ttext and speaker\n")
+    entry = score.score(exp, LANGUAGE)["systems"]["baseline"]
+    assert (entry["errors"], entry["ref"]) == (2, 4)
+    assert {key: entry["unshared"][key] for key in ("errors", "ref", "utterances")} == {"errors": 1, "ref": 3, "utterances": 2}
+    (tmp_path / "data/shared.tsv").write_text("set\tutt\tshared\n" + "".join(f"test\tu{n}\tspeaker\n" for n in range(3)))
+    assert score.score(exp, LANGUAGE)["systems"]["baseline"]["unshared"] is None

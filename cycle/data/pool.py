@@ -86,11 +86,27 @@ def _enough(pools: Mapping[str, Sequence[Item]], sizes: Mapping[str, int | None]
 
 
 def scaled(sizes: Mapping[str, int | None], available: int) -> dict[str, int | None]:
-    """Sizes that share what there is in the proportions that were wanted, at least one each; None stays."""
-    total = sum(size or 0 for size in sizes.values())
+    """Sizes that share what there is in the proportions that were wanted, at least one each; None wants everything."""
+    wanted = {pool: available if size is None else min(size, available) for pool, size in sizes.items()}
+    total = sum(wanted.values())
     if total <= available:
         return dict(sizes)
-    return {pool: size and max(1, size * available // total) for pool, size in sizes.items()}
+    return {pool: size and max(1, size * available // total) for pool, size in wanted.items()}
+
+
+def by_speaker(spks: Iterable[str], shares: Mapping[str, float], rest: str) -> dict[str, str]:
+    """Whom each speaker belongs to: the shares are filled in their order, by a hash of the name, and the others are the rest's.
+
+    Args:
+        shares: of the number of speakers; at least one each.
+    """
+    order = sorted(set(spks), key=lambda spk: rank(f"speaker {spk}"))
+    given, start = dict.fromkeys(order, rest), 0
+    for split, share in shares.items():
+        stop = start + max(1, round(share * len(order)))
+        given |= dict.fromkeys(order[start:stop], split)
+        start = stop
+    return given
 
 
 def _without(items: Iterable[Item], taken: Collection[str]) -> list[Item]:

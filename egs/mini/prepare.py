@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cycle.data import transcripts
 from cycle.data.g2p import numbered
-from cycle.data.kaldi import write_table
+from cycle.data.kaldi import Fault, write_table
 from cycle.data.types import Utterance
 from cycle.files import atomic_dir, read_json, write_json
-from local import transcripts
 from local.closed_world import both_ends, sentences
 from local.espeak import casual, speak_all
 
 SPLITS = ("all", "text")
 
 
-def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utterance]:
+def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utterance | Fault]:
     if split == "text":
         return (Utterance(f"text-{n:06d}", "-", None, sentence) for n, sentence in enumerate(reversed(sentences())))
     sounds = {path.stem: path for path in root.glob("*.wav")}
-    return transcripts.join(sounds, transcripts.read(root / "text"), lambda key: key.partition("-")[0])
+    return transcripts.join(sounds, transcripts.read(root / "text", "kaldi"), lambda key: key.partition("-")[0])
 
 
 def fetch(target: Path, options: dict[str, Any]) -> Path:

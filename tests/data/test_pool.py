@@ -177,11 +177,11 @@ def test_published_sets_stand_and_only_the_text_pool_leaves_them_alone():
 
 def test_what_is_drawn_for_dev_is_not_said_in_a_published_test_set():
     test = [item(f"test{k}", f"a{k}") for k in range(0, 300, 2)]
-    pools = pool.assign({"train": corpus(), "test": test}, {**SIZES, "test": None}, official=("test",))
+    pools = pool.assign({"train": corpus(), "test": test}, {**SIZES, "test": None, "text": 40}, official=("test",))
     assert not said(pools, "dev") & said(pools, "test")
     assert said(pools, "paired") & said(pools, "test")
     assert not said(pools, "text") & (said(pools, "test") | said(pools, "dev") | said(pools, "speech"))
-    assert len(pools["text"]) == SIZES["text"]
+    assert len(pools["text"]) == 40
 
 
 def test_none_takes_the_rest():
@@ -195,11 +195,18 @@ def test_a_part_of_a_corpus_is_shared_out_in_proportion():
     sizes = {"paired": 12000, "speech": 60000, "text": 40000, "dev": None, "test": 500}
     splits = {"train": corpus(), "dev": [item("d", "b")], "test": [item("t", "c"), item("t2", "d")]}
     pools = pool.assign(splits, sizes, official=("dev", "test"), sample=True)
-    assert [len(pools[name]) for name in ("paired", "speech", "dev", "test")] == [32, 160, 1, 2]
+    assert [len(pools[name]) for name in ("paired", "speech", "dev", "test")] == [100, 100, 1, 2]
     assert len(pools["text"]) > 60
-    with pytest.raises(UserError, match="paired 300 of 12000|speech 0 of 60000"):
+    with pytest.raises(UserError, match="speech 0 of 60000"):
         pool.assign(splits, sizes)
-    assert pool.scaled({"paired": 9, "speech": None}, 9) == {"paired": 9, "speech": None}
+    assert pool.scaled({"paired": 9, "speech": None, "text": 0}, 18) == {"paired": 6, "speech": 12, "text": 0}
+    assert pool.scaled({"paired": 4, "speech": 5}, 9) == {"paired": 4, "speech": 5}
+
+
+def test_speakers_are_shared_out_by_name_alone():
+    given = pool.by_speaker(["b", "a", "c", "d", "a", "e"], {"dev": 0.01, "paired": 0.4}, "speech")
+    assert Counter(given.values()) == {"dev": 1, "paired": 2, "speech": 2}
+    assert given == pool.by_speaker(list("edcba"), {"dev": 0.01, "paired": 0.4}, "speech")
 
 
 def test_recordings_without_text_go_to_speech_one_by_one():
