@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
-STREAMS = {"paired", "pseudo", "synthetic", "text", "speech"}
+STREAMS = {"paired", "pseudo", "synthetic", "text", "speech", "recordings"}
 
 
 @dataclass
@@ -65,6 +65,8 @@ def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabr
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
     out.streams["paired"] = _aligned(exp, open_pool(exp, "paired"), aligner, fabric)[0]
+    if "recordings" in wanted:  # the speech pool as it is, for objectives that make their own transcripts
+        out.streams["recordings"] = replace(open_pool(exp, "speech"), name="recordings")
     if wanted & {"pseudo", "speech"}:
         _speech_side(exp, number, start, work, aligner, out, fabric, cluster)
     if wanted & {"synthetic", "text"}:

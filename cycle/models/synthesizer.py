@@ -86,6 +86,11 @@ def gaussian_logp(values: Tensor, means: Tensor, stds: Sequence[float], lengths:
 class Synthesizer(Protocol):
     """Text to features. Texts are tokens joined by spaces."""
 
+    @property
+    def needs_durations(self) -> bool:
+        """True where frames per token are given, false where the model finds them itself, frame after frame."""
+        ...
+
     def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
         """The supervised loss of `batch.speech` given `batch.texts`.
 

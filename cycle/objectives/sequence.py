@@ -121,13 +121,14 @@ class Scst:
 
 
 class Mwer:
-    """Minimum word error rate: the expected risk over the N-best list of a batched prefix beam search.
+    """Minimum word error rate: the expected risk over the N-best list of a batched search.
 
     Args:
         reward: see `TextJudge`; the risk is minus the reward, with `error_rate` the errors as a share of the reference.
         level: unit of the error rate: word or syllable for the rate that is reported.
         nbest: length of the list.
-        by: the branch whose probabilities are moved, ctc or attention; the search is CTC's.
+        by: the branch whose probabilities are moved, ctc or attention.
+        search: what finds the list: ctc_beam (prefix beam search) or joint (CTC and attention together).
 
     Raises:
         UserError: an argument that cannot be.
@@ -135,11 +136,18 @@ class Mwer:
 
     trains: frozenset[Name] = frozenset({"asr"})
 
-    def __init__(self, reward: Mapping[str, float] | None = None, level: str = "token", nbest: int = 4, by: Branch = "ctc"):
+    def __init__(
+        self,
+        reward: Mapping[str, float] | None = None,
+        level: str = "token",
+        nbest: int = 4,
+        by: Branch = "ctc",
+        search: str = "ctc_beam",
+    ):
         self.judge = TextJudge(reward or {"error_rate": 1.0}, level)
-        if nbest < 2:
-            raise UserError(f"nbest: {nbest}", "args", "a list needs two hypotheses")
-        self.search, self.by = Search("ctc_beam", beam=max(8, nbest), nbest=nbest), branch(by)
+        if nbest < 2 or search not in ("ctc_beam", "joint"):
+            raise UserError(f"nbest: {nbest}, search: {search}", "args", "a list needs two hypotheses, of ctc_beam or joint")
+        self.search, self.by = Search(search, beam=max(8, nbest), nbest=nbest), branch(by)
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)
