@@ -66,6 +66,13 @@ def parser() -> Parser:
     check = verbs.add_parser("check", help="validate a data directory or corpus folder")
     check.add_argument("path", type=Path, metavar="DIR")
     check.add_argument("--list", type=Path, metavar="FILE", dest="listing", help="all faults as a table; long lists are cut on the screen")
+    new = verbs.add_parser("new-corpus", help="a recipe from a folder of recordings and a transcript")
+    new.add_argument("name", metavar="NAME", help="the recipe becomes egs/NAME")
+    new.add_argument("--audio", type=Path, required=True, metavar="DIR", help="recordings, or Kaldi data directories")
+    text_help = "Kaldi text, a table with header, id|text, JSON lines, ...; not needed where Kaldi's lies beside wav.scp"
+    new.add_argument("--text", type=Path, metavar="FILE", help=text_help)
+    new.add_argument("--lang", metavar="CODE", help="such as en, cmn, ja; told by the script unless given")
+    new.add_argument("--sentences", type=Path, metavar="FILE", help="sentences for the text pool, one a line")
     transcribe = verbs.add_parser("transcribe", help="recordings to text")
     transcribe.add_argument("path", type=Path, metavar="EXP")
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -81,6 +88,13 @@ def parser() -> Parser:
     for use in (transcribe, synthesize):
         use.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
         use.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    bench = verbs.add_parser("bench", help="measure against stock ESPnet, side by side")
+    bench.add_argument("what", choices=("exchange", "train"))
+    bench.add_argument("path", nargs="?", type=Path, metavar="EXP", help="a pretrained experiment (default: pretrains mini in exp/bench)")
+    bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    bench.add_argument("--utterances", type=positive, default=200, metavar="N", help="of the test pool (exchange; default: 200)")
+    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train; default: 100)")
+    bench.add_argument("--json", type=Path, metavar="FILE")
     compare = verbs.add_parser("compare", help="one table over experiments")
     compare.add_argument("paths", nargs="+", type=Path, metavar="EXP")
     compare.add_argument("--json", type=Path, metavar="FILE")
@@ -106,6 +120,10 @@ def dispatch(argv: Sequence[str]) -> int:
         return importlib.import_module("cycle.run").main(options)  # type: ignore[no-any-return]
     if options.verb == "check":
         return importlib.import_module("cycle.check").main(options.path, options.listing)  # type: ignore[no-any-return]
+    if options.verb == "bench":
+        return importlib.import_module("cycle.bench").main(options)  # type: ignore[no-any-return]
+    if options.verb == "new-corpus":
+        return importlib.import_module("cycle.new_corpus").main(options)  # type: ignore[no-any-return]
     if options.verb == "compare":
         return importlib.import_module("cycle.compare").main(options.paths, json_file=options.json, markdown=options.markdown)  # type: ignore[no-any-return]
     return getattr(importlib.import_module("cycle.use"), options.verb)(options)  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,20 @@ def fast_bf16(device: str) -> bool:
     return device == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def ranks() -> tuple[int, int]:
+    """Processes in all and on this machine, as torchrun has started them; (1, 1) without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def fabric(device: str, precision: str = "auto") -> Fabric:
-    """A Fabric on one device.
+    """A Fabric on one device, or under torchrun on one device a rank.
 
     Args:
         precision: 32; bf16, which is autocast: weights, losses and optimizers stay in single precision; auto is bf16 where that is fast.
     """
     import torch
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"
@@ -55,4 +62,16 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
         torch.set_float32_matmul_precision("high")
     elif os.environ.get("CYCLE_THREADS"):
         torch.set_num_threads(int(os.environ["CYCLE_THREADS"]))
-    return Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
+    world, local = ranks()
+    # Ranks wait for the first one where it works alone (decoding, say), however long that takes.
+    strategy = DDPStrategy(timeout=timedelta(days=7)) if world > 1 else "auto"
+    made = Fabric(
+        accelerator=device,
+        strategy=strategy,
+        devices=local,
+        num_nodes=world // local,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+    )
+    if world > 1:
+        made.launch()
+    return made

@@ -31,6 +31,7 @@ class Batch:
         f0: (B, T) log pitch.
         durations: (B, L + 1) frames per token, the last behind a text for the silence at its end.
         nbest: per utterance, hypotheses with the reward the synthesiser gave them.
+        share: of the utterances of a batch that several ranks work on.
     """
 
     utt_ids: list[str]
@@ -40,6 +41,7 @@ class Batch:
     f0: Tensor | None = None
     durations: Tensor | None = None
     nbest: list[list[tuple[str, float]]] = field(default_factory=list)
+    share: float = 1.0
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -50,6 +52,7 @@ class Batch:
             self.f0.to(device, non_blocking=True) if self.f0 is not None else None,
             self.durations.to(device, non_blocking=True) if self.durations is not None else None,
             self.nbest,
+            self.share,
         )
 
     def pin_memory(self) -> Batch:

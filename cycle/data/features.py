@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
@@ -26,6 +27,7 @@ from cycle.files import atomic_write, read_json, write_json
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
+OPEN = 256  # files mapped at a time
 FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
@@ -138,10 +140,11 @@ class FeatureStore:
         files = [file for folder in folders for file in sorted(folder.glob("[0-9]*.arrow"))]
         self.table = Table(files, schema)
         self.frames: NDArray[np.int64] = self.table.numbers("frames").astype(np.int64)
-        self._feats = [np.load(file.with_suffix(".feats.npy"), mmap_mode="r") for file in files]
-        self._f0 = [np.load(file.with_suffix(".f0.npy"), mmap_mode="r") for file in files]
+        self._files = files
+        # Only so many files stay mapped: a large pool would grow into the memory as it is read.
+        self._mapped = lru_cache(OPEN)(partial(np.load, mmap_mode="r"))
         sizes = [len(Table([file], schema)) for file in files]
-        self._shard = np.repeat(np.arange(len(files)), sizes)
+        self._shard = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
         ends = self.frames.cumsum()
         firsts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)] if files else ends
         self._start = ends - self.frames - firsts[self._shard]
@@ -150,12 +153,14 @@ class FeatureStore:
         return len(self.frames)
 
     def feats(self, index: int) -> NDArray[np.float16]:
-        start = self._start[index]
-        return self._feats[self._shard[index]][start : start + self.frames[index]]  # type: ignore[no-any-return]
+        return self._read(index, ".feats.npy")
 
     def f0(self, index: int) -> NDArray[np.float16]:
+        return self._read(index, ".f0.npy")
+
+    def _read(self, index: int, suffix: str) -> NDArray[np.float16]:
         start = self._start[index]
-        return self._f0[self._shard[index]][start : start + self.frames[index]]  # type: ignore[no-any-return]
+        return self._mapped(self._files[self._shard[index]].with_suffix(suffix))[start : start + self.frames[index]]  # type: ignore[no-any-return]
 
 
 type Spoken = tuple[Utterance, str]  # with its tokens, empty where a pool has no text

@@ -122,14 +122,11 @@ class EspnetRecognizer(nn.Module):
         raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam or joint")
 
     def _transcribe_joint(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
-        """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`, utterance by utterance."""
-        beams = self._beam_search(search)
+        """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`: one set of calls for all utterances."""
         out, lengths = self._encode(speech)
-        results = []
-        for row, length in zip(out, lengths.tolist(), strict=True):
-            hyps = beams(x=row[:length], maxlenratio=0.0, minlenratio=0.0)[: search.nbest]
-            results.append([Hypothesis(self.vocabulary.decode(h.yseq[1:-1].tolist()), float(h.score)) for h in hyps])
-        return results
+        lists = self._beam_search(search)(x=out, x_lengths=lengths, maxlenratio=0.0, minlenratio=0.0)
+        spell = self.vocabulary.decode
+        return [[Hypothesis(spell(h.yseq[1:-1].tolist()), float(h.score)) for h in hyps[: search.nbest]] for hyps in lists]
 
     def _beam_search(self, search: Search) -> Any:
         from espnet2.legacy.nets.batch_beam_search import BatchBeamSearch

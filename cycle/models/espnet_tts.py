@@ -108,7 +108,8 @@ class EspnetSynthesizer(nn.Module):
         ids, lengths = self.vocabulary.encode(batch.texts, batch.speech.feats.device)
         return {"text": ids, "text_lengths": lengths, "feats": batch.speech.feats, "feats_lengths": batch.speech.lengths}
 
-    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """The arguments of ESPnet's forward."""
         """ESPnet's arguments of a training step; sorted by length for an autoregressive model."""
         inputs = self._recordings(batch)
         device, lengths = inputs["text"].device, inputs["text_lengths"]
@@ -135,7 +136,7 @@ class EspnetSynthesizer(nn.Module):
         if own_inputs and not isinstance(self.tts, Tacotron2):
             raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
         with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
-            value, stats, _ = self.tts(**self._inputs(batch))
+            value, stats, _ = self.tts(**self.inputs(batch))
         return Loss(value, len(batch.texts), {k: v for k, v in stats.items() if v is not None and "alpha" not in k})
 
     def synthesize(
@@ -171,7 +172,7 @@ class EspnetSynthesizer(nn.Module):
             tokens = self._soft(batch.texts, soft) if soft is not None else None
             if isinstance(self.tts, FastSpeech2):
                 with sampling.embedded(self.tts.encoder.embed[0], tokens) if tokens is not None else contextlib.nullcontext():
-                    return -fastspeech.distance(self.tts, self._inputs(batch))
+                    return -fastspeech.distance(self.tts, self.inputs(batch))
             if isinstance(self.tts, Tacotron2):
                 return -tacotron.distance(self.tts, self._recordings(batch), self._speakers(batch.spks, self._device), tokens)
             if soft is not None:
@@ -216,7 +217,7 @@ class EspnetSynthesizer(nn.Module):
         """The prosody of recordings (FastSpeech2), or their frames (Tacotron 2)."""
         assert batch.speech is not None
         if isinstance(self._policy(), FastSpeech2):
-            return fastspeech.recorded(self._inputs(batch))
+            return fastspeech.recorded(self.inputs(batch))
         return Action(batch.speech.feats, batch.speech.lengths)
 
     def logp(self, texts: Sequence[str], spks: Sequence[str], action: Action, spread: Spread) -> Tensor:

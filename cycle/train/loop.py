@@ -3,6 +3,10 @@
 Nothing random outlives a step: every step seeds the generators from the run's seed and its own number, and batch n of a mixture depends
 on n alone. What has to be kept is therefore weights, optimizers, averaged weights and the step; two files take turns, so that one is
 always whole.
+
+On several ranks (torchrun), each works on its share of every batch, and the gradients are summed before the step: the same training as
+that of one process with the whole batch, dropout and BatchNorm apart. DistributedDataParallel would tie this to one `forward`; objectives
+call what they like.
 """
 
 from __future__ import annotations
@@ -78,19 +82,26 @@ class Part:
         self.average = [t.detach().clone() for t in self.averaged]
 
     def step(self, step: int, updates: int) -> Tensor:
-        """Clips, updates, averages; a gradient that is not finite leaves everything as it is.
+        """Clips, updates, averages; a gradient that is not finite moves no weight. The host does not wait for the device.
 
         Returns:
             the gradient's norm.
         """
         norm = nn.utils.clip_grad_norm_(self.params, self.conf.clip)
-        if torch.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(step, updates, self.conf)
-            self.optimizer.step()
-            decay = min(self.conf.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(self.average, [t.detach() for t in self.averaged], 1 - decay)
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the fused step looks at it on the device
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, updates, self.conf)
+        self.optimizer.step()
+        decay = min(self.conf.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(self.average, [t.detach() for t in self.averaged], 1 - decay)
         return norm
+
+    def gather(self, fabric: Fabric) -> None:
+        """Sums the gradients of all ranks; a parameter without one counts as zero."""
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.params]
+        whole = fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="sum")
+        for param, grad in zip(self.params, whole.split([p.numel() for p in self.params]), strict=True):
+            param.grad = grad.view_as(param)
 
     def state(self) -> dict[str, Any]:
         return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
@@ -101,11 +112,11 @@ class Part:
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
 
-    def finish(self) -> None:
-        """Puts the averaged weights, and the statistics of BatchNorm that belong to them, in place."""
+    def finish(self, fabric: Fabric) -> None:
+        """Puts the averaged weights, and the statistics of BatchNorm that belong to them (the mean of all ranks), in place."""
         with torch.no_grad():
             for tensor, average in zip(self.averaged, self.average, strict=True):
-                tensor.copy_(average)
+                tensor.copy_(fabric.all_reduce(average, reduce_op="mean") if fabric.world_size > 1 else average)
         self.module.eval()
 
 
@@ -138,7 +149,7 @@ class Trainer:
     seed: int
     run: Run
     fabric: Fabric
-    bad_steps: int = field(default=0, init=False)
+    bad_steps: int | Tensor = field(default=0, init=False)  # in a row, up to now
 
     def fit(self) -> None:
         """Leaves the averaged weights in the modules.
@@ -151,24 +162,31 @@ class Trainer:
         first = self._resume(parts)
         if first:
             log.info("%s: goes on at update %d of %d", self.phase, first, self.updates)
-        metrics = Metrics(self.metrics, self.phase, first)
-        batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device) for t in self.tasks}
+        metrics = Metrics(self.metrics, self.phase, first) if self.fabric.is_global_zero else None
+        rank, ranks = self.fabric.global_rank, self.fabric.world_size
+        batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device, rank, ranks) for t in self.tasks}
         last, turn = time.monotonic(), 0
         stats: dict[str, float | Tensor] = {}  # the last values of each task, which need not be active when a line is written
         for step in progress(range(first, self.updates), self.updates - first, self.phase):
             stats |= self._step(step, parts, batches)
             if (step + 1) % self.run.log_every == 0:
-                metrics.write(step + 1, {k: float(v) for k, v in stats.items()})
+                values = self._whole({k: float(v) for k, v in stats.items()})
+                if metrics:
+                    metrics.write(step + 1, values)
                 stats = {}
+                self._check(step + 1)
             if time.monotonic() - last >= self.run.checkpoint_seconds:
                 self._save(parts, step + 1, turn)
                 last, turn = time.monotonic(), 1 - turn
-        metrics.close()
+        self._check(self.updates)
+        if metrics:
+            metrics.close()
         for part in parts:
-            part.finish()
+            part.finish(self.fabric)
 
     def _step(self, step: int, parts: list[Part], batches: dict[str, Iterator[Batch]]) -> dict[str, float | Tensor]:
-        _seed(self.seed, self.phase, step)
+        rank = self.fabric.global_rank
+        _seed(self.seed, self.phase, step, *([rank] if rank else []))
         stats: dict[str, float | Tensor] = {}
         for part in parts:
             part.module.train()
@@ -178,17 +196,36 @@ class Trainer:
                 continue
             others = [p.module for p in parts if p.name not in task.objective.trains]
             with frozen(others), self.fabric.autocast():
-                loss = task.objective(next(batches[task.name]), self.models, step)
+                batch = next(batches[task.name])
+                loss = task.objective(batch, self.models, step)
             if loss.weight:
-                self.fabric.backward(task.weight * loss.value)
-            stats |= {f"{task.name}/{k}": v for k, v in loss.stats.items()}
-        norms = {f"norm/{p.name}": p.step(step, self.updates) for p in parts if any(q.grad is not None for q in p.params)}
-        self.bad_steps = 0 if all(torch.isfinite(n) for n in norms.values()) else self.bad_steps + 1
-        if self.bad_steps >= MAX_BAD_STEPS:
-            raise Diverged(f"{self.phase}: no finite gradient in {MAX_BAD_STEPS} updates up to {step + 1}")
-        return stats | norms
+                self.fabric.backward(task.weight * batch.share * loss.value)
+            stats |= {f"{task.name}/{k}": v * batch.share for k, v in loss.stats.items()}
+        moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
+        if self.fabric.world_size > 1:
+            for part in moved:
+                part.gather(self.fabric)
+        norms = {f"norm/{p.name}": p.step(step, self.updates) for p in moved if any(q.grad is not None for q in p.params)}
+        bad = torch.stack([~torch.isfinite(n) for n in norms.values()]).any() if norms else torch.tensor(False)
+        self.bad_steps = torch.where(bad, self.bad_steps + 1, 0) if norms else self.bad_steps
+        return stats | {k: n / self.fabric.world_size for k, n in norms.items()}
+
+    def _whole(self, values: dict[str, float]) -> dict[str, float]:
+        """The sum over all ranks, each of which has its share of a value."""
+        if self.fabric.world_size == 1:
+            return values
+        shares: list[dict[str, float]] = [{}] * self.fabric.world_size
+        torch.distributed.all_gather_object(shares, values)
+        return {k: sum(share.get(k, 0.0) for share in shares) for k in values}
+
+    def _check(self, step: int) -> None:
+        """Looks at the count of bad steps; only now and then, because the host has to wait for it."""
+        if int(self.bad_steps) >= MAX_BAD_STEPS:
+            raise Diverged(f"{self.phase}: no finite gradient in {int(self.bad_steps)} updates up to {step}")
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
+        if not self.fabric.is_global_zero:
+            return
         with atomic_write(self.folder / f"state_{turn}.pt", "wb") as handle:
             memories = {t.name: t.objective.state() for t in self.tasks if hasattr(t.objective, "state")}
             torch.save({"step": step, "parts": {p.name: p.state() for p in parts}, "objectives": memories}, handle)

@@ -152,12 +152,15 @@ class Mixture:
                 return [(self.parts[part][0], place) for part, place in zip(parts.tolist(), places.tolist(), strict=True)]
             epoch += 1
 
-    def batches(self, start: int, device: torch.device) -> Iterator[Batch]:
-        """Batches from `start` on, one read ahead by a thread."""
+    def batches(self, start: int, device: torch.device, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """Batches from `start` on, or a rank's share of each, one read ahead by a thread."""
         pinned = device.type == "cuda"
 
         def read(number: int) -> Batch:
-            batch = collate(self.items(number))
+            whole = self.items(number)
+            mine = whole[rank::ranks]
+            batch = collate(mine or whole[:1])  # with nothing to do, a rank goes through the motions and counts for nothing
+            batch.share = len(mine) / len(whole)
             return batch.pin_memory() if pinned else batch
 
         with ThreadPoolExecutor(1) as pool:

@@ -1,0 +1,37 @@
+"""Two processes with gloo train as one process with the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cycle.config import ROOT
+from cycle.files import read_jsonl
+
+
+def train(folder, ranks):
+    folder.mkdir()
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    words = [sys.executable, *launch, "tests/train/two_ranks.py", str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "ranks.json").read_text()) == ranks
+    return read_jsonl(folder / "metrics.jsonl"), torch.load(folder / "weights.pt", weights_only=True)
+
+
+def test_two_ranks_follow_the_trajectory_of_one(tmp_path):
+    alone, weights = train(tmp_path / "one", 1)
+    together, same = train(tmp_path / "two", 2)
+    assert len(alone) == len(together) == 10
+    for one, two in zip(alone, together, strict=True):
+        assert set(one) == set(two)
+        for key in ("asr/loss", "tts/loss", "norm/asr", "norm/tts"):
+            assert one[key] == pytest.approx(two[key], rel=1e-4), (key, one["step"])
+    assert alone[-1]["asr/loss"] < 0.9 * alone[0]["asr/loss"]  # it went somewhere
+    for name in ("asr", "tts"):
+        for key, value in weights[name].items():
+            torch.testing.assert_close(same[name][key], value, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
