@@ -94,7 +94,7 @@ def shared_speakers(pools: dict[str, Directory], told: dict[str, object]) -> Ite
     spoken = {name: {row.value.strip(): key for key, row in d.rows.get("utt2spk", {}).items()} for name, d in pools.items()}
     for secret in filter(held_out, pools):
         for name, spks in spoken.items():
-            for spk in sorted(spks.keys() & spoken[secret].keys() if not held_out(name) else ()):
+            for spk in sorted((spks.keys() & spoken[secret].keys()) - {kaldi.NOBODY} if not held_out(name) else ()):
                 yield Fault(*pools[name].at("utt2spk", spks[spk]), f"{spk} speaks in {secret} as well", "split by speaker")
 
 

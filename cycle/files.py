@@ -77,10 +77,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_tsv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    """Writes a table with a header; tabs and line breaks inside a field become spaces."""
+    """Writes a table with a header; tabs and line breaks inside a field become spaces, bytes that are no UTF-8 (in file names) escapes."""
     with atomic_write(path) as handle:
         for row in (header, *rows):
-            handle.write("\t".join(" ".join(str(field).split()) for field in row) + "\n")
+            line = "\t".join(" ".join(str(field).split()) for field in row) + "\n"
+            handle.write(line.encode("utf-8", "backslashreplace").decode())
 
 
 def digest(paths: Iterable[Path]) -> str:

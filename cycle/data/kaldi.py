@@ -60,6 +60,12 @@ def bad_id(name: str) -> str | None:
     return None
 
 
+def as_id(name: str) -> str:
+    """A name made into an id: path separators become `-`, white space and control characters `_`."""
+    flat = "".join("-" if c in "/\\" else "_" if c.isspace() or unicodedata.category(c)[0] == "C" else c for c in name)
+    return flat if bad_id(flat) is None else f"_{flat}".replace("_..", "_").replace("_.", "_")
+
+
 def bad_path(path: str) -> str | None:
     """Why a path cannot stand in wav.scp; None where it can."""
     if path.rstrip().endswith("|") or path.startswith("|"):
@@ -75,6 +81,12 @@ def bad_path(path: str) -> str | None:
 
 def parse(path: Path) -> tuple[list[Row], list[Fault]]:
     """Reads one `id value` file: what could be read, and everything that is wrong with its form."""
+    rows, faults = parse_lines(path)
+    return rows, faults + _order(path, rows)
+
+
+def parse_lines(path: Path) -> tuple[list[Row], list[Fault]]:
+    """The same without regard to order and duplicates."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -100,7 +112,7 @@ def parse(path: Path) -> tuple[list[Row], list[Fault]]:
             faults.append(Fault(path, number, "ends in a carriage return", "save the file with Unix line ends"))
         else:
             rows.append(Row(number, key, value))
-    return rows, faults + _order(path, rows)
+    return rows, faults
 
 
 def _order(path: Path, rows: list[Row]) -> list[Fault]:

@@ -40,20 +40,26 @@ class Rejects:
         """Writes the list; no file where nothing was left out.
 
         Raises:
-            UserError: more than half of a split is bad, or nothing of it is left.
+            UserError: as `judge`.
         """
         path.unlink(missing_ok=True)
         if self.rows:
             write_tsv(path, ("reason", "split", "utt", "what"), sorted(self.rows))
+        self.judge(path, "mend the corpus or give another: --data DIR")
+
+    def judge(self, where: Path, remedy: str) -> None:
+        """Refuses a corpus of which too little can be used.
+
+        Raises:
+            UserError: more than half of a split is bad, or nothing is there.
+        """
         for split, total in self.seen.items():
-            reasons = Counter(row[0] for row in self.rows if row[1] == split)
-            bad = reasons.total()
+            rows = [row for row in self.rows if row[1] == split]
             if total == 0:
                 raise UserError(f"the corpus holds nothing for {split!r}", None, "give the corpus's own folder: --data DIR")
-            if 2 * bad > total:
-                counts = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-                what = f"{bad} of {total} items of {split!r} cannot be used ({counts})"
-                raise UserError(what, path, "mend the corpus or give another: --data DIR")
+            if 2 * len(rows) > total:
+                counts = ", ".join(f"{n} {reason}" for reason, n in Counter(row[0] for row in rows).most_common())
+                raise UserError(f"{len(rows)} of {total} items of {split!r} cannot be used ({counts})", where, remedy)
 
     def warn(self, path: Path) -> None:
         """One line for all that was left out."""

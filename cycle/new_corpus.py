@@ -1,0 +1,113 @@
+"""`new-corpus`: from a folder of recordings and a transcript to a recipe that runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cycle.config import ROOT, Features, read_yaml
+from cycle.corpus.plan import SHARES, Plan, language, plan, speakers_of
+from cycle.corpus.recipe import LONGEST, hours, sizes, write
+from cycle.data import folder
+from cycle.data.intake import Intake
+from cycle.data.kaldi import NOBODY
+from cycle.data.pool import Item
+from cycle.data.rejects import Rejects
+from cycle.data.text import spelling
+from cycle.data.types import Utterance
+from cycle.errors import UserError
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+ACCIDENT = 0.1  # share of recordings without text from which on they are meant as speech alone
+
+
+def usable(rows: list[folder.Row], intake: Intake, where: Path) -> list[Item]:
+    """What of the corpus can be used, by the rules of stage 1.
+
+    Raises:
+        UserError: less than half.
+    """
+    rejects, utts = intake.rejects, [utt for _, utt in rows]
+    ids = Counter(utt.utt_id for utt in utts if isinstance(utt, Utterance))
+    doubled = {key for key, n in ids.items() if n > 1}
+    textless = {id(utt) for utt in utts if isinstance(utt, Utterance) and utt.text is None}
+    alone = textless if len(textless) >= ACCIDENT * len(rows) else set()
+    if len(alone) == len(utts):
+        raise UserError("no recording has a text", where, "check that --audio and --text belong together")
+    items = intake.recorded((utt for utt in utts if id(utt) not in alone), "all", doubled)
+    if alone:
+        items += intake.recorded((utt for utt in utts if id(utt) in alone), "speech", doubled)
+    example = f", {rejects.rows[0][3]!r} for one" if rejects.rows else ""
+    rejects.judge(where, f"check that --audio and --text belong together{example}")
+    return items
+
+
+def existing(path: Path, folder_wanted: bool) -> Path:
+    """The absolute path of what is there and can be written into a configuration."""
+    if not (path.is_dir() if folder_wanted else path.is_file()):
+        what = "folder" if folder_wanted else "file"
+        raise UserError(f"no such {what}" if not path.exists() else f"is no {what}", path, "check --audio and --text")
+    if "${" in str(path.absolute()):
+        raise UserError("holds ${, which configurations replace", path, "rename it")
+    return path.absolute()
+
+
+def target_of(name: str) -> Path:
+    """Where the recipe goes."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no name for a corpus", "egs", "use letters, digits, - and _")
+    if (ROOT / "egs" / name).exists():
+        raise UserError("exists already", ROOT / "egs" / name, "choose another name, or remove it")
+    return ROOT / "egs" / name
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes egs/NAME and prints what is in it.
+
+    Raises:
+        UserError: no such folder or file, a name that is taken, or too little that can be used.
+    """
+    target, audio = target_of(options.name), existing(options.audio, True)
+    text = existing(options.text, False) if options.text else None
+    speakers = speakers_of(audio, text)
+    rows = list(folder.read(audio, text, speakers))
+    code = language(options.lang, "".join(utt.text or "" for _, utt in islice(rows, 2000) if isinstance(utt, Utterance)))
+    features = Features(**{**read_yaml(ROOT / "conf/base.yaml")["features"], "max_seconds": LONGEST})
+    intake = Intake(spelling(code), features, Rejects())
+    items = usable(rows, intake, text or audio)
+    alphabet = Counter(token for item in items for token in item.tokens.split())
+    if len(alphabet) < 2:
+        raise UserError(f"every text is spelled with {', '.join(map(repr, alphabet))} alone", text or audio, "check it, and --lang")
+    choice: dict[str, Any] = {"audio": str(audio), "text": str(text) if text else None, "speakers": speakers, "shares": SHARES}
+    choice |= {"speech_only": any(not item.tokens for item in items)}
+    choice |= {"sentences": str(existing(options.sentences, False))} if options.sentences else {}
+    made = plan(items, rows, choice, intake)
+    write(target, code, made, items, intake.rejects)
+    tell(options.name, code, made, items, intake, alphabet)
+    return 0
+
+
+def tell(name: str, code: str, made: Plan, items: list[Item], intake: Intake, alphabet: Counter[str]) -> None:
+    """The summary, for the eye."""
+    spks = Counter(item.utt.spk for item in items if item.utt.spk != NOBODY)
+    silent = sum(not item.tokens for item in items)
+    median = statistics.median(item.utt.seconds or 0.0 for item in items)
+    rare = sorted(token for token, n in alphabet.items() if n < 3)
+    left = ", ".join(f"{n} {reason}" for reason, n in intake.rejects.reasons.items())
+    print(f"egs/{name}")
+    alone = f", {silent} without text" if silent else ""
+    print(f"  speech    {len(items)} recordings, {hours(items):.2f} h, {median:.1f} s each (median){alone}")
+    print(f"  rates     {'; '.join(f'{n} at {kind}' for kind, n in intake.kinds.most_common())}")
+    print(f"  speakers  {len(spks)} (from the {made.options['speakers']})" if spks else "  speakers  not known")
+    print(f"  spelling  {code}: {len(alphabet)} tokens: {' '.join(sorted(alphabet)[:80])}{' ...' * (len(alphabet) > 80)}")
+    if rare:
+        print(f"  rare      {len(rare)} tokens stand fewer than three times: {' '.join(rare[:40])}{' ...' * (len(rare) > 40)}")
+    print(f"  left out  {len(intake.rejects.rows)}" + (f" ({left}): egs/{name}/rejected.tsv" if left else ""))
+    print(f"  split     by {made.options['split']}: {made.why}")
+    print(f"  pools     {sizes(made)}")
+    print(f"now: ./run.sh --corpus {name}")
