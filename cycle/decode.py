@@ -12,6 +12,7 @@ from cycle.config import Search
 from cycle.data import kaldi
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore
+from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
@@ -33,12 +34,16 @@ SETS = ("dev", "test")
 
 def main(exp: Experiment) -> None:
     """Writes `decode/SYSTEM/{dev,test}.jsonl` for the experiment's system (and the baseline), and how its rounds fared."""
+    judge = open_judge(exp)
     fabric = make_fabric(exp.device, "32")  # scores are exact, and those of `cycle transcribe`
+    by_first(fabric, lambda: _decode(exp, judge, fabric))
+
+
+def _decode(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> None:
     rounds = read_json(exp.path / "rounds.json")
     if exp.control is None:
         decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
     sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
-    judge = open_judge(exp)
     real = judge_on_recordings(exp, judge, fabric)
     log.info("the judge mishears %.1f %% of the real test recordings", 100 * real)
     history = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +36,13 @@ def resolve(wanted: str) -> str:
     return "cpu"
 
 
+def by_first(fabric: Fabric, work: Callable[[], object]) -> None:
+    """Lets the first rank do what must be done once; the others wait for it."""
+    if fabric.is_global_zero:
+        work()
+    fabric.barrier()
+
+
 def fast_bf16(device: str) -> bool:
     """Whether products of bf16 are computed by the hardware: on GPUs, and on CPUs with AVX512-BF16 or AMX (there twice as fast as fp32)."""
     import torch
@@ -46,6 +55,11 @@ def ranks() -> tuple[int, int]:
     return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """The number of this process among them, 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def fabric(device: str, precision: str = "auto") -> Fabric:
     """A Fabric on one device, or under torchrun on one device a rank.
 
@@ -54,7 +68,9 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
     """
     import torch
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it names the precision each time
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 
 from cycle.config import FrameModel, Optimizer
 from cycle.data.batch import Batch, Loss
+from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.exchange.evaluate import dev_error
@@ -53,7 +54,7 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
         parts = {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}
         trainer = Trainer(folder / "state", folder, phase, model, parts, [task], conf.updates, seed, exp.config.run, fabric)  # fmt: skip
         trainer.fit()
-        save(folder, model, {"vocabulary": len(vocabulary), **vars(conf)})
+        by_first(fabric, lambda: save(folder, model, {"vocabulary": len(vocabulary), **vars(conf)}))
         trainer.clean()
     return load_frame_model(folder, conf, exp.config, vocabulary, fabric.device)
 
@@ -71,6 +72,11 @@ def main(exp: Experiment) -> None:
     work = exp.root / "pretrain"
     for name in ("asr", "tts"):
         _train_one(exp, work, name, spoken, fabric)
+    by_first(fabric, lambda: _finish(exp, work, fabric))
+
+
+def _finish(exp: Experiment, work: Path, fabric: Fabric) -> None:
+    """How good the pair is on dev; then it is round 0."""
     error = dev_error(exp, work, fabric)
     write_json(work / "metrics.json", {"round": 0, "status": "ok", **error})
     log.info("pretrained: dev error %.1f %%", 100 * error["asr_dev"])
@@ -110,5 +116,5 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
     trainer = Trainer(work / "state" / name, exp.path, f"pretrain_{name}", models, {name: (model, optimizer)},
                       [Task(f"{name}_supervised", objective, mixture)], updates, conf.seed, conf.run, fabric)  # fmt: skip
     trainer.fit()
-    model.save(work / name)
+    by_first(fabric, lambda: model.save(work / name))
     trainer.clean()

@@ -7,10 +7,11 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric import Fabric
 
+from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.exchange.cluster import open_cluster
 from cycle.exchange.evaluate import dev_error
@@ -40,6 +41,11 @@ def main(exp: Experiment) -> None:
             if exp.config.rounds.on_collapse == "stop":
                 stopped = f"round {number} {status}"
                 break
+    by_first(fabric, lambda: _conclude(exp, history, stopped))
+
+
+def _conclude(exp: Experiment, history: list[dict[str, Any]], stopped: str | None) -> None:
+    """Names the best round on dev."""
     shutil.rmtree(exp.path / "work", ignore_errors=True)
     best = best_round(history)
     point(exp.path / "final", exp.round(best))
@@ -80,7 +86,15 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
         failure = train_round(exp, number, exp.round(start), data, rate, work, fabric)
-        write_json(trained, {"monitors": data.monitors, "failure": failure})
+        by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
+    by_first(fabric, lambda: _finish_round(exp, number, start, fabric))
+    return cast("dict[str, Any]", read_json(exp.round(number) / "metrics.json"))
+
+
+def _finish_round(exp: Experiment, number: int, start: int, fabric: Fabric) -> None:
+    """Looks at what was trained, and gives the round its name."""
+    work = exp.work(number)
+    trained, done = work / "trained.json", work / "metrics.json"
     if not done.exists():
         monitors, failure = read_json(trained)["monitors"], read_json(trained)["failure"]
         metrics = {"round": number, "from": start, **monitors, **dev_error(exp, work, fabric)}
@@ -91,7 +105,6 @@ def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fab
         shutil.rmtree(work / leftover, ignore_errors=True)
     os.replace(work, exp.round(number))
     log.info("round %d: %s", number, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))
-    return metrics
 
 
 def health(exp: Experiment, metrics: dict[str, Any]) -> str:
@@ -121,8 +134,8 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
         trainer.fit()
     except Diverged as error:
         failure = f"diverged: {error}"
-    asr.save(work / "asr")
-    tts.save(work / "tts")
+    by_first(fabric, lambda: asr.save(work / "asr"))
+    by_first(fabric, lambda: tts.save(work / "tts"))
     return failure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import importlib
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from typing import IO
 
 from cycle import stage
 from cycle.config import ROOT, Config, as_dict, available, load
-from cycle.device import resolve
+from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
@@ -24,6 +25,7 @@ from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
 
 log = logging.getLogger("cycle")
+SHARED = (3, 4, 5)  # stages that train, which several ranks share
 
 
 def open_experiment(options: argparse.Namespace, control: str | None = None) -> Experiment:
@@ -87,6 +89,10 @@ def main(options: argparse.Namespace) -> int:
     exp = open_experiment(options)
     controls = wanted_controls(options.controls)
     exp.path.mkdir(parents=True, exist_ok=True)
+    if ranks()[0] > 1 and controls:
+        raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
+    if rank() > 0:
+        return follow(exp, options)
     setup(exp.path / "run.log")
     if options.control:  # a worker of --jobs
         return run_control(exp, options.control, options)
@@ -102,9 +108,37 @@ def main(options: argparse.Namespace) -> int:
             stage.refuse(s, exp)
             if s.number <= 5:  # what the models are made with; scoring alone must not touch it
                 record(exp)
+            if s.number in SHARED:
+                meet(exp)
             stage.run(s, exp)
     if options.stop_stage in (4, 5):
         run_controls(exp, controls, options)
+    return 0
+
+
+def meet(exp: Experiment) -> None:
+    """Waits until all ranks look at the same files: each decides by them whether a stage is finished."""
+    if ranks()[0] > 1:
+        from cycle.device import fabric
+
+        both = fabric(exp.device, exp.config.precision)
+        both.barrier()  # what came before is written
+        both.barrier()  # and nobody writes while another one looks
+
+
+def follow(exp: Experiment, options: argparse.Namespace) -> int:
+    """What ranks other than the first do under torchrun: their share of the stages that train."""
+    from cycle.device import fabric
+
+    logging.getLogger("cycle").setLevel(logging.WARNING)
+    together = fabric(exp.device, exp.config.precision)
+    for s in stage.STAGES:
+        if s.number in SHARED and options.stage <= s.number <= options.stop_stage:
+            together.barrier()
+            finished = stage.finished(s, exp)
+            together.barrier()
+            if not finished:
+                importlib.import_module(f"cycle.{s.verb}").main(exp)
     return 0
 
 

@@ -107,6 +107,16 @@ def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[s
     return old, new, changed
 
 
+def _whole(stage: Stage, exp: Experiment, old: dict[str, Any] | None, changed: str | None) -> bool:
+    return bool(old and not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]))
+
+
+def finished(stage: Stage, exp: Experiment) -> bool:
+    """Whether a stage has nothing left to do. Raises as `refuse` does."""
+    old, _, changed = refuse(stage, exp)
+    return _whole(stage, exp, old, changed)
+
+
 def run(stage: Stage, exp: Experiment) -> bool:
     """Runs a stage unless it is finished.
 
@@ -118,7 +128,7 @@ def run(stage: Stage, exp: Experiment) -> bool:
     """
     file, name = stage.stamp_file(exp), title(stage, exp)
     old, new, changed = refuse(stage, exp)
-    if old and not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]):
+    if _whole(stage, exp, old, changed):
         log.info("%s: finished, skipped", name)
         return False
     write_json(file, new)
