@@ -185,12 +185,16 @@ class Config:
     run: Run
 
 
+OTHERS = "*"  # in presets and controls: every objective that they do not name
+
+
 def _fitting(path: Path, merged: DictConfig) -> dict[str, Any]:
-    """A preset's or control's YAML, less what it says of objectives that the recipe does not have."""
+    """A preset's or control's YAML for the objectives that the recipe has: what it says of `*` holds for those it does not name."""
     value = read_yaml(path)
     rounds = value.get("rounds") or {}
     if "objectives" in rounds:
-        rounds["objectives"] = {k: v for k, v in rounds["objectives"].items() if k in merged.rounds.objectives}
+        said = rounds["objectives"]
+        rounds["objectives"] = {name: said.get(name, said.get(OTHERS, {})) for name in merged.rounds.objectives}
     return value
 
 
