@@ -70,7 +70,8 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
     from lightning.fabric import Fabric
     from lightning.fabric.strategies.ddp import DDPStrategy
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it names the precision each time
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # they name the precision each time
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"

@@ -99,7 +99,7 @@ class Part:
     def gather(self, fabric: Fabric) -> None:
         """Sums the gradients of all ranks; a parameter without one counts as zero."""
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.params]
-        whole = fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="sum")
+        whole: Tensor = fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="sum")  # type: ignore[assignment]
         for param, grad in zip(self.params, whole.split([p.numel() for p in self.params]), strict=True):
             param.grad = grad.view_as(param)
 
