@@ -170,6 +170,23 @@ def test_own_inputs_are_what_the_model_says():
     assert (seen[0][:, 1:] == b).all()
 
 
+def test_own_inputs_stand_behind_what_they_were_drawn_from():
+    """A decoder that is always sure: the input at place j is what it predicts at place j - 1 given the true history."""
+    model, data = recognizer().eval(), batch()
+    with torch.no_grad():
+        model.model.decoder.output_layer.weight.mul_(1e4)
+        ids, lengths = model.vocabulary.encode(TEXTS)
+        out, frames = model._encode(data.speech)
+        inputs, _ = attention.bordered(ids, lengths, model.model.eos)
+        said = attention.next_logp(model.model.decoder(out, frames, inputs, lengths + 1)[0]).argmax(-1)
+    seen = []
+    with attention.own_inputs(model.model.decoder, 1.0, model.model.eos):
+        watch = model.model.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
+        model.model.decoder(out, frames, inputs, lengths + 1)
+        watch.remove()
+    assert torch.equal(seen[0][:, 1:], said[:, :-1]) and len(set(said[:, :-1].flatten().tolist())) > 1
+
+
 def test_soft_tokens_spell_the_text_and_carry_gradient():
     model, data = recognizer().train(), batch()
     texts = [row[0] for row in model.sample(data.speech, 1, 1.0, "attention")]

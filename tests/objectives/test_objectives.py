@@ -14,7 +14,7 @@ from cycle.config import ROOT, available, load, read_yaml
 from cycle.objectives import preference, pseudo_label, scheduled_sampling, sequence, speech_chain, supervised
 from cycle.objectives.base import create
 from tests.models.test_espnet import batch, synthesizer
-from tests.objectives.tiny import descent, moved, pair, started, tacotron, with_lists
+from tests.objectives.tiny import descent, moved, pair, started, subset, tacotron, with_lists
 
 TRAJECTORIES = Path(__file__).with_name("trajectories.json")
 STEPS = 20
@@ -62,6 +62,29 @@ def test_it_moves_exactly_the_models_it_says(name):
 def test_the_same_seed_gives_the_same_losses(name):
     committed = torch.tensor(json.loads(TRAJECTORIES.read_text())[name])
     torch.testing.assert_close(torch.tensor(trajectory(name)), committed, atol=2e-3, rtol=2e-3)
+
+
+DETERMINED = ("tts_through_asr", "speaker_consistency", "asr_through_tts", "mwer", "mwer_attention", "asr_dpo")
+
+
+@pytest.mark.parametrize("name", DETERMINED)
+def test_company_and_order_change_no_value(name):
+    """A batch is worth the mean of its utterances, each alone and without padding, in whatever order."""
+    kind, args, make = OBJECTIVES[name]
+    objective, models, data = started(kind(**args), make), pair(make), with_lists()
+    with torch.no_grad():  # away from the reference, or DPO would say ln 2 whatever it is given
+        for p in models.asr.parameters():
+            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    if name != "asr_through_tts":
+        data.nbest = []
+    whole = objective(data, models, 0)
+    turned = objective(subset(data, [2, 0, 1]), models, 0)
+    alone = [objective(subset(data, [i]), models, 0) for i in range(3)]
+    weights = [a.weight * float(a.stats.get("fits", 1.0)) for a in alone]
+    assert whole.weight * float(whole.stats.get("fits", 1.0)) == pytest.approx(sum(weights)) and sum(weights) > 0
+    mean = sum(w * a.value.detach() for w, a in zip(weights, alone, strict=True)) / sum(weights)
+    torch.testing.assert_close(turned.value.detach(), whole.value.detach(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(mean, whole.value.detach(), atol=1e-4, rtol=1e-3)
 
 
 def test_every_objective_of_the_package_is_tested():

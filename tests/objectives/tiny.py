@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
 
 from cycle.data.batch import Batch
+from cycle.data.types import Speech
 from cycle.models.ngram import NGram
 from cycle.models.noise import frozen
 from cycle.objectives.base import Models
@@ -58,6 +60,21 @@ def with_lists() -> Batch:
     data = batch()
     data.nbest = [[("a b c", -0.3), ("a b", -0.9)], [("b a", -0.2), ("b", -0.4), ("a", -0.8)], [("c c a b a", -0.1), ("c", -0.5)]]
     return data
+
+
+def subset(data: Batch, index: list[int]) -> Batch:
+    """Some utterances, without the padding that only the others needed."""
+    frames, tokens = max(int(data.speech.lengths[i]) for i in index), 1 + max(len(data.texts[i].split()) for i in index)
+    return replace(
+        data,
+        utt_ids=[data.utt_ids[i] for i in index],
+        spks=[data.spks[i] for i in index],
+        texts=[data.texts[i] for i in index],
+        speech=Speech(data.speech.feats[index, :frames], data.speech.lengths[index]),
+        f0=data.f0[index, :frames],
+        durations=data.durations[index, :tokens],
+        nbest=[data.nbest[i] for i in index] if data.nbest else [],
+    )
 
 
 def moved(objective, models: Models, data: Batch, tries: int = 20) -> set[str]:
