@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cycle.data.kaldi import read_table
 from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import count_all, total
@@ -15,12 +14,18 @@ from cycle.experiment import Experiment
 MONITORED = 20_000  # utterances
 
 
-def true_texts(exp: Experiment) -> dict[str, str]:
-    """Token strings of the speech pool by utterance, for the oracle control and for monitors."""
+def true_texts(exp: Experiment, only: set[str] | None = None) -> dict[str, str]:
+    """Token strings of the speech pool by utterance, for the oracle control and for monitors.
+
+    Args:
+        only: utterances asked for; the others are passed over, not kept in memory.
+    """
     path = exp.oracle / "speech" / "tokens"
     if not path.exists():
         raise UserError("no true transcripts of the speech pool", path, "run stage 1")
-    return read_table(path)
+    with open(path, encoding="utf-8") as lines:
+        rows = (line.rstrip("\n").partition(" ") for line in lines)
+        return {utt: text for utt, _, text in rows if only is None or utt in only}
 
 
 def sample(size: int) -> NDArray[np.int64]:
@@ -30,8 +35,9 @@ def sample(size: int) -> NDArray[np.int64]:
 
 def label_quality(exp: Experiment, labels: Table, kept: NDArray[np.int64]) -> dict[str, float]:
     """Token error rates of pseudo-labels, the kept and the rejected ones (of large pools a sample), and how many were kept."""
-    truth, watched = true_texts(exp), sample(len(labels))
+    watched = sample(len(labels))
     some = labels.subset(watched)
+    truth = true_texts(exp, set(some.column("utt")))
     rows = [
         (truth[utt].split(), text.split(), keep)
         for utt, text, keep in zip(some.column("utt"), some.column("text"), np.isin(watched, kept).tolist(), strict=True)

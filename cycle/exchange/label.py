@@ -91,9 +91,13 @@ class LabelJob:
             rows = transcribe(part, asr, prior, self.search, conf.batch_frames, fabric)
             if self.judge:
                 rows = judge(rows, part, tts, aligner, conf.judged, conf.batch_frames, fabric)
-            return lambda: table.write(self.file(shard), map(vars, rows), LABEL)
+            return lambda: table.write(self.file(shard), map(_row, rows), LABEL)
 
         return work
+
+
+def _row(label: Label) -> dict[str, Any]:
+    return vars(label) | {"judged": sum(bool(text) and score is not None for text, score in zip(label.nbest, label.tts, strict=False))}
 
 
 def transcribe(stream: Stream, asr: Recognizer, prior: NGram, search: Search, budget: int, fabric: Fabric) -> list[Label]:

@@ -101,7 +101,7 @@ def _speech_side(
     out.monitors |= label_quality(exp, labels, chosen.kept)
     out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length}
     out.monitors["empty_labels"] = float(np.mean(labels.numbers("tokens") == 0))
-    heard = {token for text in labels.column("text") for token in text.split()}
+    heard = {token for text in labels.subset(sample(len(labels))).column("text") for token in text.split()}
     out.monitors["vocabulary"] = len(heard) / max(1, len(_context(exp, 0)["paired_tokens"]))
 
 
@@ -114,7 +114,7 @@ def _context(exp: Experiment, pool: int) -> dict[str, Any]:
 def _judged(pool: Stream, labels: Table) -> Stream:
     """The utterances of which the synthesiser judged at least two hypotheses."""
     nbest = Rewarded(labels)
-    keep = np.flatnonzero([len(hyps) > 1 for hyps in nbest])
+    keep = np.flatnonzero(labels.numbers("judged") > 1)
     stream = pool.subset(keep)
     stream.name, stream.nbest = "speech", nbest[keep]
     return stream

@@ -125,14 +125,14 @@ class Mixture:
                 order = np.random.default_rng(seed_of(self.seed, "lap", number, lap)).permutation(len(stream))
                 low, high = max(start - lap * len(stream), 0), min(start + n - lap * len(stream), len(stream))
                 drawn.append((number, order[low:high]))
-        return np.concatenate([np.full(len(i), n) for n, i in drawn]), np.concatenate([i for _, i in drawn])
+        return np.concatenate([np.full(len(i), n, np.int16) for n, i in drawn]), np.concatenate([i.astype(np.int32) for _, i in drawn])
 
     def _epoch(self, epoch: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """(part, utterance) of each batch."""
         if epoch not in self._epochs:
             rng = np.random.default_rng(seed_of(self.seed, "epoch", epoch))
             parts, places = self._draw(epoch)
-            lengths = np.zeros(len(parts), dtype=np.int64)
+            lengths = np.zeros(len(parts), dtype=np.int32)
             for number, known in enumerate(self._lengths):
                 lengths[parts == number] = known[places[parts == number]]
             order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)), kind="stable")

@@ -1,0 +1,21 @@
+"""Pools are streamed: twenty times the utterances, hardly more memory. For a million: `python tests/exchange/memory.py 1000000 FOLDER`."""
+
+import json
+import os
+import subprocess
+import sys
+
+from cycle.config import ROOT
+
+
+def peak(size, folder):
+    words = [sys.executable, str(ROOT / "tests/exchange/memory.py"), str(size), str(folder / str(size))]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["streams"]["synthetic"] == found["streams"]["speech"] == size
+    return found["peak_mb"]
+
+
+def test_memory_stays_flat(tmp_path):
+    assert peak(40_000, tmp_path) < 1.15 * peak(2_000, tmp_path)
