@@ -76,7 +76,7 @@ def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
     return batch
 
 
-def by_frames(lengths: NDArray[np.int64], order: NDArray[np.int64], budget: int, most: int = LONGEST) -> list[NDArray[np.int64]]:
+def by_frames(lengths: NDArray[np.integer[Any]], order: NDArray[np.int64], budget: int, most: int = LONGEST) -> list[NDArray[np.int64]]:
     """Cuts an order of utterances into batches of at most `budget` padded frames and `most` utterances (one at least)."""
     cuts, longest, first = [0], 0, 0
     for place, length in enumerate(lengths[order].tolist()):
