@@ -104,7 +104,7 @@ def write(target: Path, language: str, made: Plan, items: list[Item], rejects: R
     with atomic_dir(target) as aside:
         write_text(aside / "prepare.py", PREPARE.format(name=target.name, splits=repr(made.splits).replace("'", '"')))
         head = f"# {target.name}: made by `python -m cycle new-corpus`; only what differs from conf/base.yaml\n"
-        body = yaml.safe_dump(conf(language, made, items), allow_unicode=True, sort_keys=False, width=140)
+        body = yaml.safe_dump(conf(language, made, items), allow_unicode=True, sort_keys=False, width=140, default_flow_style=None)
         write_text(aside / "conf.yaml", head + body)
         write_text(aside / "README.md", readme(target.name, language, made, items, rejects))
         if rejects.rows:
