@@ -83,9 +83,12 @@ def test_it_learns_and_leaves_the_average(tmp_path):
 
 
 def test_divergence_is_told(tmp_path):
-    _, job = trainer(tmp_path, Objective(poison=True))
+    model, job = trainer(tmp_path, Objective(poison=True))
+    before = {k: v.clone() for k, v in model.named_parameters()}
     with pytest.raises(Diverged, match="no finite gradient"):
         job.fit()
+    for key, value in model.named_parameters():
+        assert torch.equal(value, before[key]), key  # a gradient that is not finite moves no weight
 
 
 def test_learning_rate_by_hand():
