@@ -17,14 +17,13 @@ from cycle.data.text import Units, spelling
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.eval.errors import distance
-from cycle.models.frame_ctc import FrameCTC
+from cycle.models.frame_ctc import UNALIGNED, FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.recognizer import UNFIT, Recognizer
 from cycle.models.speaker import long_term_spectrum
 from cycle.models.synthesizer import Synthesizer
 
 Reward = float | None
-UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
 
 
 def units(language: str, level: str) -> Units:
@@ -94,19 +93,19 @@ def aligned(batch: Batch, places: Sequence[int], texts: Sequence[str], aligner: 
         a batch of those texts that fit into their recordings (None if none does), and for each text whether it does.
     """
     assert batch.speech is not None and batch.f0 is not None
-    device = batch.speech.feats.device
-    at = torch.tensor(places, device=device)
-    durations, logp = aligner.align(Speech(batch.speech.feats[at], batch.speech.lengths[at]), texts)
+    at = torch.tensor(places, device=batch.speech.feats.device)
+    speech, f0 = Speech(batch.speech.feats[at], batch.speech.lengths[at]), batch.f0[at]
+    durations, logp = aligner.align(speech, texts)
     fits = [value > UNALIGNED for value in logp.tolist()]
     keep = [j for j, fit in enumerate(fits) if fit]
     if not keep:
         return None, fits
-    index = [places[j] for j in keep]
-    at, kept = torch.tensor(index, device=device), [texts[j] for j in keep]
-    width = 1 + max(len(text.split()) for text in kept)
-    speech = Speech(batch.speech.feats[at], batch.speech.lengths[at])
-    durations = durations[torch.tensor(keep, device=device), :width]
-    return Batch([batch.utt_ids[i] for i in index], [batch.spks[i] for i in index], kept, speech, batch.f0[at], durations), fits
+    if len(keep) < len(texts):
+        row = torch.tensor(keep, device=at.device)
+        speech, f0, durations = Speech(speech.feats[row], speech.lengths[row]), f0[row], durations[row]
+    index, kept = [places[j] for j in keep], [texts[j] for j in keep]
+    durations = durations[:, : 1 + max(len(text.split()) for text in kept)]
+    return Batch([batch.utt_ids[i] for i in index], [batch.spks[i] for i in index], kept, speech, f0, durations), fits
 
 
 def heard(speech: Speech, texts: Sequence[str], asr: Recognizer, of: Units = list) -> list[Reward]:

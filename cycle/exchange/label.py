@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import torch
 from lightning.fabric import Fabric
 
 from cycle.config import Search
 from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.schemas import LABEL
-from cycle.data.types import Speech
 from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.evaluate import combined, decode, prior_scores
-from cycle.exchange.pools import UNALIGNED, open_pool
+from cycle.exchange.pools import open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
@@ -29,6 +27,7 @@ from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
 from cycle.models.vocabulary import Vocabulary
+from cycle.rewards import reconstruction
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
@@ -122,27 +121,12 @@ def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC
     """Lets the synthesiser score the first hypotheses of each utterance, each under its own alignment."""
 
     def work(group: list[int], batch: Batch) -> list[list[float | None]]:
-        scores: list[list[float | None]] = [[None] * min(judged, len(rows[i].nbest)) for i in group]
-        pairs = [(k, n) for k, i in enumerate(group) for n in range(len(scores[k])) if rows[i].nbest[n]]
-        if pairs:
-            texts = [rows[group[k]].nbest[n] for k, n in pairs]
-            for (k, n), value in zip(pairs, score_texts(batch, [k for k, _ in pairs], texts, tts, aligner), strict=True):
-                scores[k][n] = value
-        return scores
+        pairs = [(k, text) for k, i in enumerate(group) for text in rows[i].nbest[:judged]]
+        values = iter(reconstruction(batch, [k for k, _ in pairs], [text for _, text in pairs], tts, aligner))
+        return [[next(values) for _ in rows[i].nbest[:judged]] for i in group]
 
     scores = sweep(stream, max(1, budget // max(1, judged)), fabric.device, "judging the labels", work)
     return [Label(**{**vars(row), "tts": score}) for row, score in zip(rows, scores, strict=True)]
-
-
-def score_texts(batch: Batch, places: list[int], texts: list[str], tts: Synthesizer, aligner: FrameCTC) -> list[float | None]:
-    """The synthesiser's score of `texts[j]` for utterance `places[j]`; None where the recording is too short for the text."""
-    assert batch.speech is not None and batch.f0 is not None
-    index = torch.tensor(places, device=batch.speech.feats.device)
-    speech = Speech(batch.speech.feats[index], batch.speech.lengths[index])
-    durations, logp = aligner.align(speech, texts)
-    spks = [batch.spks[k] for k in places]
-    values = tts.score(Batch([batch.utt_ids[k] for k in places], spks, texts, speech, batch.f0[index], durations))
-    return [v if a > UNALIGNED and math.isfinite(v) else None for v, a in zip(values.tolist(), logp.tolist(), strict=True)]
 
 
 class Rewarded(Sequence[list[tuple[str, float]]]):

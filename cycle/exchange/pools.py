@@ -14,10 +14,8 @@ from cycle.data.schemas import RECORDING
 from cycle.data.table import TOGETHER, Ragged, Table
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
-from cycle.models.frame_ctc import FrameCTC
+from cycle.models.frame_ctc import UNALIGNED, FrameCTC
 from cycle.train.streams import Stream
-
-UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
 
 
 def open_pool(exp: Experiment, pool: str) -> Stream:

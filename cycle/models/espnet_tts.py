@@ -109,8 +109,7 @@ class EspnetSynthesizer(nn.Module):
         return {"text": ids, "text_lengths": lengths, "feats": batch.speech.feats, "feats_lengths": batch.speech.lengths}
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """The arguments of ESPnet's forward."""
-        """ESPnet's arguments of a training step; sorted by length for an autoregressive model."""
+        """The arguments of ESPnet's forward in a training step; sorted by length for an autoregressive model."""
         inputs = self._recordings(batch)
         device, lengths = inputs["text"].device, inputs["text_lengths"]
         if self.needs_durations:

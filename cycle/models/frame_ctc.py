@@ -16,6 +16,8 @@ from cycle.models.ctc_search import greedy
 from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
 
+UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
+
 
 class FrameCTC(nn.Module):
     """Convolutions, BLSTM, CTC; with `subsample: 1` one output a frame, fine enough for durations.
@@ -61,8 +63,8 @@ class FrameCTC(nn.Module):
         """Frames per token.
 
         Returns:
-            (B, L + 1) durations that sum to `speech.lengths`, and (B,) log-probability of the alignment per frame; below -1e3 where the
-            recording is too short for its tokens.
+            (B, L + 1) durations that sum to `speech.lengths`, and (B,) log-probability of the alignment per frame; below UNALIGNED where
+            the recording is too short for its tokens.
         """
         assert self.conf.subsample == 1, "durations need one output a frame"
         with quiet(self):
