@@ -15,7 +15,7 @@ from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
-from cycle.models import fastspeech, sampling, tacotron
+from cycle.models import fastspeech, free_running, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
 from cycle.models.noise import quiet
@@ -146,16 +146,14 @@ class EspnetSynthesizer(nn.Module):
         variation: Variation | None = None,
         generator: torch.Generator | None = None,
     ) -> Rendering:
-        """Speaks texts; FastSpeech2 in one batch, others one by one (they take no variation)."""
+        """Speaks texts in one batch; autoregressive models take no variation."""
         device = self._device
         with quiet(self), torch.set_grad_enabled(grad):
             if isinstance(self.tts, FastSpeech2):
                 ids, lengths = self.vocabulary.encode(texts, device)
                 return fastspeech.synthesize(self.tts, ids, lengths, self._speakers(spks, device), variation or Variation(), generator)
-            rows = []
-            for text, spk in zip(texts, spks, strict=True):
-                ids, _ = self.vocabulary.encode([text], device)
-                rows.append(self.tts.inference(ids[0], **self._speaker(spk))["feat_gen"])
+            tokens = [self.vocabulary.encode([text], device)[0][0] for text in texts]
+            rows = free_running.speak(self.tts, tokens, [self._speaker(spk) for spk in spks])
             lengths = torch.tensor([len(r) for r in rows], device=device)
             return Rendering(Speech(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths))
 
