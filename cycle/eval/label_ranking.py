@@ -57,6 +57,8 @@ def main(path: Path, number: int) -> None:
     exp = Experiment(path.resolve(), None, "", "")  # type: ignore[arg-type]  # only paths are asked of it
     truth = {utt: text.split() for utt, text in true_texts(exp).items()}
     rows = [row for row in Table(sorted(folder.glob("*.arrow")), LABEL).rows() if row["utt"] in truth]
+    if not rows:
+        raise UserError("no labels", folder, "the round made none, or none of an utterance with a known transcript")
     refs = [len(truth[r["utt"]]) for r in rows]
 
     def errors(choose: Callable[[Row], str]) -> list[int]:

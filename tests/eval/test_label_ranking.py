@@ -1,7 +1,11 @@
 """How confidence ranks labels, by hand."""
 
+import pytest
+
+from cycle.data import table
+from cycle.data.schemas import LABEL
+from cycle.errors import UserError
 from cycle.eval.label_ranking import chosen_by_tts, curve, main
-from cycle.files import write_jsonl
 
 
 def test_curve_by_hand():
@@ -31,8 +35,10 @@ def test_it_reads_an_experiment(tmp_path, capsys):
         },
         {"utt": "u2", "text": "d", "frames": 9, "logp": -3.0, "prior": -2.0, "posterior": 0.5, "nbest": ["d", "c"], "tts": [-0.3, -0.1]},
     ]
-    write_jsonl(tmp_path / "round_01/labels/00000.jsonl", rows)
+    table.write(tmp_path / "round_01/labels/00000.arrow", rows, LABEL)
     main(tmp_path, 1)
     said = capsys.readouterr().out
     assert "perfect choice of the N-best: 0.0" in said and "choice by the synthesiser:    0.0" in said
     assert said.splitlines()[1].split()[-1] == "33.3"
+    with pytest.raises(UserError, match="no labels"):
+        main(tmp_path, 2)
