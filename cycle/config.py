@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Corpus:
-    language: str  # a spelling of cycle.data.text: cmn, letters
+    language: str  # a spelling of cycle.data.text: cmn, letters, characters
     options: dict[str, Any]  # handed to egs/<corpus>/prepare.py
 
 
 @dataclass
 class Pools:
+    """Utterances by pool; None takes everything that there is."""
+
     paired: int | None  # utterances with speech and text
     speech: int | None  # utterances of which only the speech is used
     text: int | None  # sentences of which only the text is used
