@@ -119,6 +119,19 @@ def test_stock_espnet_agrees(finished, tmp_path):
     assert out.stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("what", "count"), [("exchange", ["--utterances", "8"]), ("train", ["--steps", "3"])])
+def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
+    done = cycle("bench", what, finished, "--device", "cpu", *count, "--json", tmp_path / "bench.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "bench.json").read_text())
+    for part in ("asr", "tts"):
+        rows = list(result[part]["rows"].values())
+        assert rows[0]["ratio"] == 1.0 and all(row["seconds"] > 0 for row in rows)  # stock is what ratios are to
+        assert any(row["ratio"] == result[part]["ratio"] for row in rows[1:])
+        assert ("error" in rows[0]) == (what == "exchange")
+        assert str(next(iter(result[part]["rows"]))) in done.stdout
+
+
 def test_no_leak_between_pools(finished):
     def texts(path: Path) -> set[str]:
         return {line.split(maxsplit=1)[1] for line in path.read_text().splitlines()}

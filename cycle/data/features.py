@@ -143,7 +143,7 @@ class FeatureStore:
         self._files = files
         # Only so many files stay mapped: a large pool would grow into the memory as it is read.
         self._mapped = lru_cache(OPEN)(partial(np.load, mmap_mode="r"))
-        sizes = [len(Table([file], schema)) for file in files]
+        sizes = self.table.sizes
         self._shard = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
         ends = self.frames.cumsum()
         firsts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)] if files else ends

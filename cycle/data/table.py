@@ -48,10 +48,14 @@ class Table:
 
     Args:
         files: read in this order, as if they were one.
+
+    Attributes:
+        sizes: rows of each file.
     """
 
     def __init__(self, files: Sequence[Path], schema: pa.Schema):
         parts = [pa.ipc.open_file(pa.memory_map(str(file))).read_all() for file in files]
+        self.sizes = [len(part) for part in parts]
         self._table = pa.concat_tables(parts) if parts else schema.empty_table()
         self._index: Index = np.arange(len(self._table), dtype=np.int64)
 
@@ -81,7 +85,7 @@ class Table:
     def subset(self, keep: Sequence[int] | Index) -> Table:
         """A view of some of the rows, in the given order."""
         view = Table.__new__(Table)
-        view._table, view._index = self._table, self._index[np.asarray(keep, dtype=np.int64)]
+        view.sizes, view._table, view._index = self.sizes, self._table, self._index[np.asarray(keep, dtype=np.int64)]
         return view
 
 

@@ -62,6 +62,17 @@ def inputs(model: EspnetRecognizer | EspnetSynthesizer, batch: Batch) -> tuple[l
     return list(batch.utt_ids), given
 
 
+class Bare(torch.nn.Module):
+    """A synthesiser for ESPnet's trainer without ESPnet's wrapper, which would extract pitch from waveforms."""
+
+    def __init__(self, tts: torch.nn.Module):
+        super().__init__()
+        self.tts = tts
+
+    def forward(self, utt_id: list[str], **batch: Tensor) -> Any:
+        return self.tts(**batch)
+
+
 def train_epoch(model: Any, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[list[str], dict[str, Tensor]]], device: str) -> None:
     """One epoch of ESPnet's own trainer in single precision, its default.
 
