@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
@@ -27,7 +27,7 @@ from cycle.files import atomic_write, read_json, write_json
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
-OPEN = 256  # files mapped at a time
+OPEN = 4096  # files whose layout is remembered
 FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
@@ -129,7 +129,7 @@ class ShardWriter:
 
 
 class FeatureStore:
-    """Features of one or several folders, memory-mapped.
+    """Features of one or several folders, read where they are asked for.
 
     Attributes:
         table: utt, spk, text (tokens), frames, and whatever the schema adds.
@@ -141,8 +141,7 @@ class FeatureStore:
         self.table = Table(files, schema)
         self.frames: NDArray[np.int64] = self.table.numbers("frames").astype(np.int64)
         self._files = files
-        # Only so many files stay mapped: a large pool would grow into the memory as it is read.
-        self._mapped = lru_cache(OPEN)(partial(np.load, mmap_mode="r"))
+        self._layout = lru_cache(OPEN)(_layout)
         sizes = self.table.sizes
         self._shard = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
         ends = self.frames.cumsum()
@@ -159,8 +158,20 @@ class FeatureStore:
         return self._read(index, ".f0.npy")
 
     def _read(self, index: int, suffix: str) -> NDArray[np.float16]:
-        start = self._start[index]
-        return self._mapped(self._files[self._shard[index]].with_suffix(suffix))[start : start + self.frames[index]]  # type: ignore[no-any-return]
+        """Read, not mapped: pages of a mapped file count as this process's memory, and a large pool would grow into it."""
+        file = self._files[self._shard[index]].with_suffix(suffix)
+        offset, width = self._layout(file)
+        row, frames = int(np.prod(width)), int(self.frames[index])
+        start = offset + int(self._start[index]) * row * np.dtype(np.float16).itemsize
+        return np.fromfile(file, np.float16, frames * row, offset=start).reshape(frames, *width)
+
+
+def _layout(file: Path) -> tuple[int, tuple[int, ...]]:
+    """Where the numbers of a .npy file begin, and the shape of one row."""
+    with open(file, "rb") as handle:
+        np.lib.format.read_magic(handle)
+        shape, _, _ = np.lib.format.read_array_header_1_0(handle)
+        return handle.tell(), shape[1:]
 
 
 type Spoken = tuple[Utterance, str]  # with its tokens, empty where a pool has no text
