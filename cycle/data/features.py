@@ -122,7 +122,8 @@ class ShardWriter:
 
     def close(self) -> None:
         with atomic_write(self.stem.with_suffix(".feats.npy"), "wb") as handle:
-            np.save(handle, np.concatenate(self.feats) if self.feats else np.zeros((0, 1), np.float16))
+            # Row by row: mels come transposed, and numpy would keep that order on disk, where rows are read one by one.
+            np.save(handle, np.ascontiguousarray(np.concatenate(self.feats)) if self.feats else np.zeros((0, 1), np.float16))
         with atomic_write(self.stem.with_suffix(".f0.npy"), "wb") as handle:
             np.save(handle, np.concatenate(self.f0) if self.f0 else np.zeros(0, np.float16))
         write_table(self.stem.with_suffix(".arrow"), self.rows, self.schema)
@@ -170,7 +171,9 @@ def _layout(file: Path) -> tuple[int, tuple[int, ...]]:
     """Where the numbers of a .npy file begin, and the shape of one row."""
     with open(file, "rb") as handle:
         np.lib.format.read_magic(handle)
-        shape, _, _ = np.lib.format.read_array_header_1_0(handle)
+        shape, by_columns, _ = np.lib.format.read_array_header_1_0(handle)
+        if by_columns:
+            raise UserError("was written by an earlier version", file, "add --stage 2 --redo")
         return handle.tell(), shape[1:]
 
 

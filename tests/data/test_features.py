@@ -68,7 +68,8 @@ def test_store_returns_what_was_written(tmp_path):
         writer = ShardWriter(tmp_path, number)
         assert not writer.done
         for name in names:
-            writer.add(name, rows[name], rows[name][:, 0], spk="s")
+            feats = np.asfortranarray(rows[name])  # as mels come: transposed
+            writer.add(name, feats, rows[name][:, 0], spk="s")
         writer.close()
         assert writer.done
     store = FeatureStore(tmp_path)
