@@ -41,6 +41,7 @@ def finished(tmp_path_factory) -> Path:
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
+    assert summary["systems"]["baseline"]["rate"] < 0.85  # even the smallest baseline has learnt something
     for key in (
         "corpus",
         "recipe",
