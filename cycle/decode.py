@@ -49,8 +49,9 @@ def _decode(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> None:
     history = []
     for metrics in rounds["rounds"]:
         folder = exp.round(metrics["round"])
-        history.append({**metrics, "asr_test": _test_error(exp, folder, fabric, sets if metrics["round"] == rounds["best"] else None),
-                        "judge_on_recordings": real, **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
+        hyps = sets["test"] if metrics["round"] == rounds["best"] else _test_hypotheses(exp, folder, fabric)
+        history.append({**metrics, "asr_test": _keep_round(exp, metrics["round"], hyps), "judge_on_recordings": real,
+                        **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
     write_json(exp.decoded(exp.system) / "rounds.json", history)
 
 
@@ -85,14 +86,19 @@ def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Searc
     return hyps
 
 
-def _test_error(exp: Experiment, folder: Path, fabric: Fabric, sets: dict[str, list[str]] | None) -> float:
-    """A round's error on test, only ever reported."""
-    test = open_pool(exp, "test")
-    if sets is not None:
-        return unit_error(exp, test.texts, sets["test"])
+def _test_hypotheses(exp: Experiment, folder: Path, fabric: Fabric) -> list[str]:
+    """What a round makes of test, only ever reported."""
     asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
     search = tuned(exp, asr, exp.config.decode, prior, fabric)
-    hyps, _ = transcripts(asr, test, search, prior, exp.config.rounds.label.batch_frames, fabric, f"{folder.name}: decoding test")
+    test, budget = open_pool(exp, "test"), exp.config.rounds.label.batch_frames
+    return transcripts(asr, test, search, prior, budget, fabric, f"{folder.name}: decoding test")[0]
+
+
+def _keep_round(exp: Experiment, number: int, hyps: list[str]) -> float:
+    """Writes a round's transcripts of test, for the report to tell what it repaired and broke; returns their error."""
+    test = open_pool(exp, "test")
+    rows = ({"utt": utt, "ref": ref, "hyp": hyp} for utt, ref, hyp in zip(test.utt_ids, test.texts, hyps, strict=True))
+    write_jsonl(exp.decoded_round(number), rows)
     return unit_error(exp, test.texts, hyps)
 
 

@@ -72,6 +72,15 @@ class Experiment:
         """Hypotheses of one system: `<set>.jsonl`."""
         return self.root / "decode" / system
 
+    def decoded_round(self, number: int) -> Path:
+        """What a round of this experiment's own system makes of test."""
+        return self.decoded(self.system) / f"round_{number:02d}.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """A few utterances as every round's models see and say them, made for the report."""
+        return self.root / "samples"
+
     @property
     def stamps(self) -> Path:
         return self.path / "stamps"

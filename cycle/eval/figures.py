@@ -11,29 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib import font_manager
 from matplotlib.figure import Figure as Canvas
 
-from cycle.eval.story import Story
+from cycle.eval import fonts
+from cycle.eval.story import UNREADABLE, Story, reason
+from cycle.eval.style import Style
 from cycle.files import atomic_write
 
 Cell = str | int | float | None
 Rows = list[dict[str, Cell]]  # the same keys in every row: the header of the CSV
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")  # Okabe & Ito (2008): safe for all eyes
-CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback")
-STYLE = {
-    "pdf.fonttype": 42,  # TrueType: editors and publishers refuse Type 3
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "savefig.dpi": 150,
+KINDS: dict[str, dict[str, None]] = {
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
 }
-KINDS: dict[str, dict[str, None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
 
 
 @dataclass(frozen=True)
@@ -42,44 +32,62 @@ class Figure:
 
     Attributes:
         name: of its files.
-        table: the numbers; no rows when the experiment lacks them.
-        draw: puts the table on an empty canvas.
+        section: of the page.
+        table: the numbers; no rows where the experiment lacks them, None where the figure has no meaning for it (tones in English).
+        draw: puts the table on an empty canvas as wide as a column.
+        says: the numbers in a sentence, for those who cannot see the picture.
     """
 
     name: str
+    section: str
     title: str
     caption: str
-    table: Callable[[Story], Rows]
-    draw: Callable[[Canvas, Rows], None]
+    table: Callable[[Story], Rows | None]
+    draw: Callable[[Canvas, Rows, Style], None]
+    says: Callable[[Rows], str] = lambda rows: ""
 
 
-def write_all(figures: Iterable[Figure], story: Story, folder: Path) -> list[Figure]:
-    """Writes every figure that has numbers as PNG, PDF and CSV; returns those, and notes the others in `story.missing`."""
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was made."""
+
+    figure: Figure
+    rows: Rows
+
+    @property
+    def alt(self) -> str:
+        said = self.figure.says(self.rows)
+        return f"{self.figure.title}. {self.figure.caption}" + (f" {said}" if said else "")
+
+
+def write_all(figures: Iterable[Figure], story: Story, folder: Path, style: Style) -> list[Drawn]:
+    """Writes every figure that has numbers; returns those, and notes the others in `story.missing`."""
+    folder.mkdir(parents=True, exist_ok=True)
     made = []
     for figure in figures:
-        rows = figure.table(story)
+        rows: Rows | None = story.attempt(f"Figure “{figure.title}”", lambda figure=figure: figure.table(story), None)  # type: ignore[misc]
         if rows:
-            write(figure, rows, folder)
-            made.append(figure)
-        else:
+            try:
+                write(figure, rows, folder, style)
+            except UNREADABLE as error:
+                story.missing.append(f"Figure “{figure.title}”: cannot be drawn, {reason(error)}.")
+                continue
+            made.append(Drawn(figure, rows))
+        elif rows is not None:
             story.missing.append(f"Figure “{figure.title}”: the experiment has no numbers for it.")
     return made
 
 
-def write(figure: Figure, rows: Rows, folder: Path) -> None:
-    """Writes one figure; the same rows give the same bytes."""
+def write(figure: Figure, rows: Rows, folder: Path, style: Style) -> None:
+    """Writes one figure as PDF, SVG and CSV; the same rows give the same bytes."""
     with atomic_write(folder / f"{figure.name}.csv") as handle:
         table = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    with mpl.rc_context({**STYLE, "font.family": ["DejaVu Sans", *_cjk_fonts()]}):
-        canvas = Canvas(figsize=(5.5, 3.2), layout="constrained")
-        figure.draw(canvas, rows)
+    han = fonts.family(fonts.wide(value for row in rows for value in row.values() if isinstance(value, str)))
+    with mpl.rc_context(style.parameters(han)):
+        canvas = Canvas(figsize=(style.column, 0.62 * style.column), layout="constrained")
+        figure.draw(canvas, rows, style)
         for kind, metadata in KINDS.items():
             with atomic_write(folder / f"{figure.name}.{kind}", "wb") as handle:
                 canvas.savefig(handle, format=kind, metadata=metadata)
-
-
-def _cjk_fonts() -> list[str]:
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in CJK if name in installed][:1]

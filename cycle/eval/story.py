@@ -1,15 +1,25 @@
-"""What a report tells, read from the files of an experiment; what is missing is named, not guessed."""
+"""What a report tells, read from the files of an experiment, finished or not; what is missing is named, not guessed."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cycle.data.text import Spelling, Units, spelling
+from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import read_json, read_jsonl
+
+if TYPE_CHECKING:
+    from cycle.eval.samples import Sample
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, csv.Error, UserError)  # what damaged files lead to
+Row = dict[str, Any]
 
 
 @dataclass
@@ -17,41 +27,55 @@ class Story:
     """One experiment as its report sees it.
 
     Attributes:
-        summary: summary.json.
+        summary: summary.json, or what it would begin with.
+        language: how its texts are spelled.
         rounds: one flat object a round, its monitors and evaluation merged; `round` is its number.
         best: the round that is the recipe's system, None where it is not known.
         losses: lines of metrics.jsonl: phase, step, and a value by name.
-        per_utt: utterance, speaker, errors and reference units, by system.
+        per_utt: utterance, speaker, errors by kind and reference units, by system.
+        trains: the models that each objective of the recipe moves, where that is known.
+        samples: a few utterances as the models of the rounds see and say them.
         missing: what a reader would expect and does not find, one sentence each.
     """
 
     exp: Experiment
     summary: dict[str, Any]
-    rounds: list[dict[str, Any]] = field(default_factory=list)
+    language: Spelling = field(default_factory=lambda: spelling("cmn"))
+    rounds: list[Row] = field(default_factory=list)
     best: int | None = None
-    losses: list[dict[str, Any]] = field(default_factory=list)
-    per_utt: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    losses: list[Row] = field(default_factory=list)
+    per_utt: dict[str, list[Row]] = field(default_factory=dict)
+    trains: dict[str, list[str]] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     @property
     def systems(self) -> dict[str, dict[str, Any]]:
-        """Entries of summary.json by system, those with a rate."""
-        return {name: entry for name, entry in self.summary["systems"].items() if entry.get("rate") is not None}
+        """Entries of summary.json by system, those with a rate (or, for a metric that is no error rate, a value)."""
+        return {name: entry for name, entry in self.summary["systems"].items() if score_of(entry) is not None}
+
+    @property
+    def recipe(self) -> str:
+        return str(self.summary["recipe"])
+
+    @property
+    def units(self) -> Units:
+        """Tokens to what the metric counts."""
+        return next(iter(self.language.rates.values()))
+
+    def attempt[T](self, what: str, make: Callable[[], T], default: T) -> T:
+        """What `make` returns; where the files it reads are damaged or missing, `default` and a line that says so."""
+        try:
+            return make()
+        except UNREADABLE as error:
+            self.missing.append(f"{what}: {reason(error)}.")
+            return default
 
 
-def read(exp: Experiment, summary: dict[str, Any]) -> Story:
-    """Gathers what there is."""
-    story = Story(exp, summary)
-    story.missing += [f"System {system}: {reason}." for system, reason in summary.get("missing", {}).items()]
-    _read_rounds(story)
-    story.losses = _losses(exp.path / "metrics.jsonl")
-    for system in story.systems:
-        file = exp.scores / system / "per_utt.tsv"
-        if file.is_file():
-            story.per_utt[system] = _per_utt(file)
-        else:
-            story.missing.append(f"Errors per utterance of {system} ({file.name}): run stage 6 again.")
-    return story
+def reason(error: BaseException) -> str:
+    """An exception in one line."""
+    said = " ".join(str(error).split())[:200]
+    return said if isinstance(error, UserError) else f"{type(error).__name__}{f' ({said})' if said else ''}"
 
 
 def number(value: Any) -> float | None:
@@ -59,24 +83,81 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
+def score_of(entry: Any) -> float | None:
+    """The rate of a system, or its value where the metric is no error rate."""
+    if not isinstance(entry, dict):
+        return None
+    rate = number(entry.get("rate"))
+    return number(entry.get("value")) if rate is None else rate
+
+
+def read(exp: Experiment, summary: dict[str, Any] | None = None) -> Story:
+    """Gathers what there is.
+
+    Args:
+        summary: summary.json, where the caller has read it already.
+    """
+    story = Story(exp, {})
+    story.language = story.attempt("Units of this language", lambda: spelling(exp.config.corpus.language), story.language)
+    story.summary = _summary(story) if summary is None else {**_begin(story), **summary}
+    told = story.summary.get("missing")
+    story.missing += [f"System {system}: {why}." for system, why in (told if isinstance(told, dict) else {}).items()]
+    _read_rounds(story)
+    story.losses = _losses(exp.path / "metrics.jsonl")
+    for system, entry in story.summary["systems"].items():
+        if score_of(entry) is None:
+            story.missing.append(f"System {system}: its score is no number.")
+            continue
+        file = exp.scores / system / "per_utt.tsv"
+        story.per_utt[system] = story.attempt(f"Errors per utterance of {system} ({file.name})", lambda file=file: _per_utt(file), [])  # type: ignore[misc]
+        if not story.per_utt[system]:
+            del story.per_utt[system]
+    return story
+
+
+def _begin(story: Story) -> dict[str, Any]:
+    """What is known of an experiment before it is scored."""
+    exp = story.exp
+    names = {"corpus": exp.corpus, "recipe": exp.recipe, "seed": exp.config.seed, "preset": exp.config.preset, "device": exp.device}
+    nothing: dict[str, Any] = {"seconds": None, "relative_reduction": None, "gap_recovered": None, "systems": {}, "rounds": []}
+    return {**names, **nothing, "metric": story.language.metric, "unit": next(iter(story.language.rates))}
+
+
+def _summary(story: Story) -> dict[str, Any]:
+    """summary.json over what is known without it."""
+    file = story.exp.summary
+    if not file.is_file():
+        story.missing.append("Scores (summary.json): stages 5 and 6 have not been run yet. The same ./run.sh goes on.")
+        return _begin(story)
+    found = story.attempt("Scores (summary.json)", lambda: dict(read_json(file)), {})
+    for key, kind in (("systems", dict), ("rounds", list), ("recipe", str), ("metric", str)):
+        if not isinstance(found.get(key), kind):
+            if key in found or key in ("systems", "recipe", "metric"):
+                story.missing.append(f"Scores: summary.json has no {key} that can be read.")
+            found.pop(key, None)
+    return {**_begin(story), **found}
+
+
 def _read_rounds(story: Story) -> None:
-    evaluated = {row["round"]: row for row in story.summary.get("rounds", [])}
-    monitors: dict[int, dict[str, Any]] = {}
+    listed = story.summary.get("rounds")
+    rows = [row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict) and number(row.get("round")) is not None]
+    evaluated = {int(row["round"]): row for row in rows}
+    monitors: dict[int, Row] = {}
     for done in story.exp.rounds_done():
         monitors[done] = _json(story.exp.round(done) / "metrics.json")
         if not monitors[done]:
             story.missing.append(f"Monitors of round {done} (metrics.json).")
     if not evaluated:
-        story.missing.append("Evaluation of the rounds (decode/rounds.json): run stage 5 again.")
+        story.missing.append("Evaluation of the rounds (decode/rounds.json): stage 5 has not been run.")
     numbers = sorted(set(monitors) | set(evaluated))
-    story.rounds = [{"round": i, **monitors.get(i, {}), **_known(evaluated.get(i, {}))} for i in numbers]
+    story.rounds = [{**monitors.get(i, {}), **_known(evaluated.get(i, {})), "round": i} for i in numbers]
     if len(numbers) < 2:
-        story.missing.append("Rounds of the cycle: only pretraining is finished.")
+        story.missing.append("Rounds of the cycle: " + ("only pretraining is finished." if numbers else "not even pretraining is finished."))
     best = _json(story.exp.path / "rounds.json").get("best")
     story.best = best if isinstance(best, int) else None
 
 
-def _known(row: dict[str, Any]) -> dict[str, Any]:
+def _known(row: Row) -> Row:
     return {key: value for key, value in row.items() if value is not None}
 
 
@@ -89,10 +170,10 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _losses(path: Path) -> list[dict[str, Any]]:
+def _losses(path: Path) -> list[Row]:
     """Lines of metrics that can be read: the last may be cut short by a kill."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -102,13 +183,29 @@ def _losses(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _per_utt(path: Path) -> list[dict[str, Any]]:
-    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    rows = [dict(zip(header, line, strict=True)) for line in lines]
-    return [{"utt": r["utt"], "spk": r["spk"], "errors": int(r["sub"]) + int(r["ins"]) + int(r["del"]), "ref": int(r["ref"])} for r in rows]
+def _per_utt(path: Path) -> list[Row]:
+    with open(path, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    kinds = [{"sub": int(r["sub"]), "ins": int(r["ins"]), "del": int(r["del"])} for r in rows]
+    return [
+        {"utt": r["utt"], "spk": r["spk"], **kind, "errors": sum(kind.values()), "ref": int(r["ref"])}
+        for r, kind in zip(rows, kinds, strict=True)
+    ]
 
 
-def hypotheses(exp: Experiment, system: str) -> dict[str, dict[str, Any]]:
+def hypotheses(exp: Experiment, system: str) -> dict[str, Row]:
     """Decoded test utterances of a system by id; none where they are missing."""
-    path = exp.decoded(system) / "test.jsonl"
-    return {row["utt"]: row for row in read_jsonl(path)} if path.is_file() else {}
+    return _decodings(exp.decoded(system) / "test.jsonl")
+
+
+def round_hypotheses(story: Story, number: int) -> dict[str, Row]:
+    """What a round made of test; the scored systems stand in for their rounds in experiments that kept no more."""
+    found = _decodings(story.exp.decoded_round(number))
+    if not found and number in (0, story.best):
+        found = hypotheses(story.exp, story.recipe if number == story.best else "baseline")
+    return found
+
+
+def _decodings(path: Path) -> dict[str, Row]:
+    rows = read_jsonl(path) if path.is_file() else []
+    return {row["utt"]: row for row in rows if isinstance(row.get("ref"), str) and isinstance(row.get("hyp"), str)}

@@ -65,6 +65,26 @@ def logp(
 
 
 @torch.no_grad()
+def weights(decoder: nn.Module, memory: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor, end: int) -> Tensor | None:
+    """Where the decoder looks while it writes given texts: (B, L + 1, T) over the encoder's outputs, rows sum to one.
+
+    The mean over the heads of the last layer; None for a decoder that is no transformer.
+    """
+    if not isinstance(decoder, BaseTransformerDecoder):
+        return None
+    look: Any = decoder.decoders[-1].src_attn
+    fused = {name: getattr(look, name) for name in ("use_flash_attn", "use_sdpa") if hasattr(look, name)}
+    try:
+        for name in fused:  # fused kernels never hold the weights
+            setattr(look, name, False)
+        decoder(memory, frames, bordered(ids, lengths, end)[0], lengths + 1)
+        return look.attn.mean(1)  # type: ignore[no-any-return]
+    finally:
+        for name, value in fused.items():
+            setattr(look, name, value)
+
+
+@torch.no_grad()
 def sample(decoder: nn.Module, memory: Tensor, frames: Tensor, end: int, temperature: float = 1.0) -> list[list[int]]:
     """Draws a text for each row of (B, T, D) encoder outputs, token by token, each given those drawn before it, up to the end token.
 

@@ -15,6 +15,7 @@ from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import attention, ctc_search, sampling
+from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
@@ -105,6 +106,22 @@ class EspnetRecognizer(nn.Module):
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
         out, lengths = self._encode(speech)
         return self.model.ctc.log_softmax(out), lengths
+
+    @torch.no_grad()
+    def look(self, speech: Speech, text: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """One recording as both branches see it, for figures.
+
+        Returns:
+            (T', V) CTC log-probabilities; (T',) states of the forced alignment of `text`, as `align.viterbi` counts them; (L + 1, T') where
+            the attention decoder looks while it writes `text`, None where it has no such weights.
+        """
+        ids, lengths = self.vocabulary.encode([text], speech.feats.device)
+        with quiet(self):
+            out, frames = self._encode(speech)
+            logp = self.model.ctc.log_softmax(out).float()
+            seen = attention.weights(self._decoder, out, frames, ids, lengths, self.model.eos) if self.model.decoder is not None else None
+        path, _ = viterbi(logp, frames, ids, lengths)
+        return logp[0], path[0], seen[0] if seen is not None else None
 
     @torch.no_grad()
     def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:

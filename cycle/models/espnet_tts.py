@@ -157,6 +157,26 @@ class EspnetSynthesizer(nn.Module):
             lengths = torch.tensor([len(r) for r in rows], device=device)
             return Rendering(Speech(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths))
 
+    @torch.no_grad()
+    def spoken(self, text: str, spk: str) -> tuple[Tensor, Tensor]:
+        """One sentence with its rhythm, for figures.
+
+        Returns:
+            (T, M) features; (L + 1,) frames of each token and of the sentence end: FastSpeech2's own, else those at which the attention
+            looks at it most (of a transformer, the head that looks most sharply; Ren et al. 2019, arXiv:1905.09263).
+        """
+        if self.needs_durations:
+            made = self.synthesize([text], [spk])
+            assert made.durations is not None
+            return made.speech.feats[0], made.durations[0]
+        ids, _ = self.vocabulary.encode([text], self._device)
+        with quiet(self):
+            out = self.tts.inference(ids[0], **self._speaker(spk))
+        seen = out["att_w"].reshape(-1, *out["att_w"].shape[-2:])
+        sharpest = seen[seen.max(-1).values.mean(-1).argmax()]
+        frames = torch.bincount(sharpest.argmax(-1), minlength=sharpest.size(-1))
+        return out["feat_gen"], frames * max(1, getattr(self.tts, "reduction_factor", 1))
+
     def score(self, batch: Batch, soft: Tensor | None = None, grad: bool = False) -> Tensor:
         """(B,) minus the distance of each recording to the model's rendering of its text, under the text's alignment.
 

@@ -1,0 +1,164 @@
+"""Several experiments: their systems with intervals, who beats whom, and error over the amount of paired data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from cycle.eval import history
+from cycle.eval.bootstrap import paired_p
+from cycle.eval.figures import Rows
+from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, percent, short, whiskers
+from cycle.eval.story import Story, score_of
+from cycle.eval.style import COLORS, GREY, Style
+from cycle.eval.tables import p_value
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Told:
+    """An experiment of a comparison, under a name that no other one has."""
+
+    name: str
+    story: Story
+
+
+def named(stories: list[Story]) -> list[Told]:
+    """The shortest ends of their paths that tell the experiments apart."""
+    paths = [story.exp.root.resolve().parts for story in stories]
+    for depth in range(1, 1 + max(map(len, paths), default=1)):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return [Told(*pair) for pair in zip(names, stories, strict=True)]
+    return [Told(f"{i}: {'/'.join(parts[-1:])}", story) for i, (parts, story) in enumerate(zip(paths, stories, strict=True), 1)]
+
+
+def compared_table(told: list[Told]) -> Rows:
+    """Every system of every experiment."""
+    rows: Rows = []
+    for one in told:
+        for system, entry in one.story.systems.items():
+            low, high = ends(entry)
+            rows.append({"experiment": one.name, "system": system, "rate": score_of(entry), "low": low, "high": high})
+    return rows
+
+
+def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
+    axes: Axes = canvas.add_subplot()
+    groups = list(dict.fromkeys(str(r["experiment"]) for r in rows))
+    systems = list(dict.fromkeys(str(r["system"]) for r in rows))
+    canvas.set_size_inches(style.column, 0.8 + 0.15 * len(rows) + 0.1 * len(groups))
+    place, ticks = 0.0, []
+    for group in groups:
+        mine = [r for r in rows if r["experiment"] == group]
+        ticks.append(place + (len(mine) - 1) / 2)
+        for row in mine:
+            index = systems.index(str(row["system"]))
+            color = GREY if row["system"] == "baseline" else COLORS[index % 7]
+            axes.barh(place, percent(row["rate"]), 0.85, color=color, alpha=0.85)
+            axes.errorbar([percent(row["rate"])], [place], xerr=whiskers([row]), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
+            axes.text(0.5, place, f" {short(row['system'], 24)}", va="center", fontsize=style.small - 1.5, color="white")
+            place += 1
+        place += 0.6
+    axes.set_yticks(ticks, [short(group, 16) for group in groups])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("test error (%), 95 % interval")
+
+
+def say_compared(rows: Rows) -> str:
+    return listed([(f"{r['experiment']} {r['system']}", percent(r["rate"])) for r in rows]) + "."
+
+
+def bootstrap_table(told: list[Told]) -> Rows:
+    """Each experiment's own system against each other's, on the same utterances: difference of the rates and two-sided p-value."""
+    scored = {one.name: {r["utt"]: (r["errors"], r["ref"]) for r in one.story.per_utt.get(one.story.recipe, [])} for one in told}
+    scored = {name: utts for name, utts in scored.items() if utts}
+    rows: Rows = []
+    for a, b in permutations(scored, 2):
+        ours, theirs = scored[a], scored[b]
+        utts = sorted(ours)
+        same = {u: ref for u, (_, ref) in ours.items()} == {u: ref for u, (_, ref) in theirs.items()}
+        row: dict[str, str | int | float | None] = {"system": a, "against": b, "difference": None, "p": None, "utterances": 0}
+        if same:
+            refs = [ours[u][1] for u in utts]
+            left, right = ([side[u][0] for u in utts] for side in (ours, theirs))
+            gap = (sum(left) - sum(right)) / sum(refs)
+            row |= {"difference": round(gap, 6), "p": round(paired_p(left, right, refs, RESAMPLES), 6), "utterances": len(utts)}
+        rows.append(row)
+    return rows
+
+
+def draw_bootstrap(canvas: Canvas, rows: Rows, style: Style) -> None:
+    names = list(dict.fromkeys(str(r["system"]) for r in rows))
+    canvas.set_size_inches(style.column, 0.9 + 0.42 * len(names))
+    axes: Axes = canvas.add_subplot()
+    values = np.full((len(names), len(names)), np.nan)
+    for row in rows:
+        i, j = names.index(str(row["system"])), names.index(str(row["against"]))
+        if row["difference"] is not None:
+            values[i, j] = 100 * float(row["difference"])
+            said = f"{values[i, j]:+.1f}\np {p_value(float(row['p'] or 0))}".replace("p <", "p < ")
+        else:
+            said = "other\nutterances"
+        axes.text(j, i, said, ha="center", va="center", fontsize=style.small - 0.5)
+    reach = max(1e-9, float(np.nanmax(np.abs(values), initial=0.0)))
+    axes.imshow(values, cmap="PuOr_r", vmin=-2 * reach, vmax=2 * reach, aspect="auto")
+    axes.set_xticks(range(len(names)), [short(n, 16) for n in names], rotation=20, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), [short(n, 16) for n in names])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("difference to (points of error; below 0: fewer errors)")
+
+
+def say_bootstrap(rows: Rows) -> str:
+    known = [r for r in rows if r["difference"] is not None]
+    return " ".join(
+        f"{r['system']} against {r['against']}: {100 * float(r['difference'] or 0):+.1f} points, p {p_value(float(r['p'] or 0))}." for r in known
+    )
+
+
+def amounts_table(told: list[Told]) -> Rows:
+    """Error over the number of pairs; nothing where all experiments have as many."""
+    rows: Rows = []
+    for one in told:
+        pairs = next((pool for pool in history.pools(one.story) if pool.name == "paired"), None)
+        for system in ("baseline", one.story.recipe):
+            entry = one.story.systems.get(system)
+            if pairs and entry:
+                low, high = ends(entry)
+                name = f"{one.story.summary['corpus']} {system}"
+                rows.append({"curve": name, "experiment": one.name, "pairs": pairs.utterances, "hours": pairs.hours, "rate": score_of(entry),
+                             "low": low, "high": high})  # fmt: skip
+    return rows if len({row["pairs"] for row in rows}) > 1 else []
+
+
+def draw_amounts(canvas: Canvas, rows: Rows, style: Style) -> None:
+    axes: Axes = canvas.add_subplot()
+    canvas.set_size_inches(style.column, 2.2)
+    curves = list(dict.fromkeys(str(r["curve"]) for r in rows))
+    for i, curve in enumerate(curves):
+        line = sorted((r for r in rows if r["curve"] == curve), key=lambda r: int(r["pairs"] or 0))
+        color = GREY if curve.endswith(" baseline") else COLORS[i % 7]
+        axes.errorbar(
+            [r["pairs"] for r in line], [percent(r["rate"]) for r in line], yerr=whiskers(line), fmt="osD^vPX"[i % 7] + "-", capsize=2,
+            color=color, label=short(curve, 24),
+        )  # fmt: skip
+    axes.set_xscale("log")
+    ticks = sorted({int(r["pairs"] or 0) for r in rows})
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    from_zero(axes)
+    axes.set_xlabel("pairs of speech and text")
+    axes.set_ylabel("test error (%)")
+    legend_above(axes, 2)
+
+
+def say_amounts(rows: Rows) -> str:
+    return listed([(f"{r['curve']} with {r['pairs']} pairs", percent(r["rate"])) for r in rows]) + "."
