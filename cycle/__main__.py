@@ -60,8 +60,9 @@ def parser() -> Parser:
     )
     for verb, number in VERBS.items():
         add_run_options(verbs.add_parser(verb, help=f"stage {number} alone"))
-    report = verbs.add_parser("report", help="stage 7 alone: pages and figures")
-    report.add_argument("path", nargs="?", type=Path, metavar="EXP")
+    report = verbs.add_parser("report", help="pages and figures of an experiment, finished or not; of several, beside each other")
+    report.add_argument("paths", nargs="*", type=Path, metavar="EXP")
+    report.add_argument("--style", choices=("plain", "icml", "neurips", "acl"), help="column width and fonts of the figures (plain)")
     add_run_options(report)
     check = verbs.add_parser("check", help="validate a data directory or corpus folder")
     check.add_argument("path", type=Path, metavar="DIR")
@@ -112,8 +113,8 @@ def dispatch(argv: Sequence[str]) -> int:
     options.overrides = overrides
     if overrides and not hasattr(options, "corpus"):
         raise UserError(f"{options.verb} takes no settings behind --")
-    if options.verb == "report" and options.path:
-        return importlib.import_module("cycle.use").report(options.path)  # type: ignore[no-any-return]
+    if options.verb == "report" and (options.paths or options.style):
+        return importlib.import_module("cycle.use").report(options)  # type: ignore[no-any-return]
     if options.verb in VERBS or options.verb == "report":
         options.stage = options.stop_stage = VERBS.get(options.verb, 7)
     if options.verb in ("run", "report", *VERBS):

@@ -82,14 +82,16 @@ def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, se
     rows: list[Row] = []
     notes: list[str] = []
     for path in paths:
-        found, missing = _experiment(path, subset, resamples, seed)
+        found, missing = rows_of(path, read_summary(path), subset, resamples, seed)
         rows += found
         notes += missing
     return rows, notes
 
 
-def _experiment(path: Path, subset: str, resamples: int, seed: int) -> tuple[list[Row], list[str]]:
-    summary = read_summary(path)
+def rows_of(
+    path: Path, summary: dict[str, Any], subset: str = "test", resamples: int = 10_000, seed: int = 1
+) -> tuple[list[Row], list[str]]:
+    """The same of one experiment, whose summary has been read."""
     notes = [f"{path}: {system} is missing: {reason}" for system, reason in summary.get("missing", {}).items()]
     entries: dict[str, Any] = {}
     for system, entry in summary["systems"].items():

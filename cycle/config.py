@@ -303,6 +303,33 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     return config
 
 
+def lenient(values: dict[str, Any]) -> tuple[Config, list[str]]:
+    """The configuration of an experiment of another version: what it does not say is as in conf/base.yaml.
+
+    Returns:
+        it, and a sentence for each setting that this version does not know.
+    """
+    base = _merge(OmegaConf.structured(Config), read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml")
+    notes: list[str] = []
+    try:
+        merged = OmegaConf.merge(base, values)
+    except OmegaConfBaseException:
+        merged = base
+        for key, value in flatten(values).items():
+            for part in reversed(str(key).split(".")):
+                value = {part: value}
+            try:
+                merged = OmegaConf.merge(merged, value)
+            except OmegaConfBaseException:
+                notes.append(f"Setting {key}: this version does not know it.")
+    try:
+        config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    except OmegaConfBaseException:  # an objective without its class
+        notes.append("Settings: they lack what this version needs, those of conf/base.yaml are shown.")
+        config = OmegaConf.to_object(base)  # type: ignore[assignment]
+    return config, notes
+
+
 def _check(merged: DictConfig) -> None:
     """What types cannot say.
 

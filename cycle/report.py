@@ -1,125 +1,119 @@
-"""Stage 7: the result table, figures with the numbers behind them, and one self-contained page."""
+"""Stage 7: the result table, figures with the numbers behind them, and one self-contained page. At any moment of an experiment."""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from cycle import compare
-from cycle.config import as_dict, flatten
-from cycle.data.text import Spelling, spelling
 from cycle.eval import figures, plots, story, tables
-from cycle.eval.errors import align
+from cycle.eval.plots.comparison import Told, named
+from cycle.eval.render import Table, render
 from cycle.eval.story import Story
+from cycle.eval.style import STYLES, Style
 from cycle.experiment import Experiment
 from cycle.files import atomic_dir, write_text
 from cycle.log import log
 
-HEAD = ("corpus", "seed", "preset", "device", "seconds", "relative_reduction")  # of summary.json, null where an older one lacks them
-Table = dict[str, list[Any]]  # header, rows
 
-
-def main(exp: Experiment) -> None:
+def main(exp: Experiment, style: str = "plain", others: Sequence[Experiment] = (), notes: Sequence[str] = ()) -> None:
     """Logs the result table; writes `exp.report`.
 
-    Raises:
-        UserError: the experiment is not scored yet.
+    Args:
+        style: one of `cycle.eval.style.STYLES`.
+        others: experiments that it is compared with, in a section of its own.
+        notes: what is known to be missing already.
     """
-    told = story.read(exp, compare.read_summary(exp.root))
-    results = result_table(exp, told)
-    log.info("results:\n%s", tables.plain(results["header"], results["rows"]).rstrip())
+    told = read(exp)
+    told.missing[:0] = notes
+    compared = named([told, *(story.read(other) for other in others)]) if others else []
     with atomic_dir(exp.report) as folder:
-        made = figures.write_all(plots.FIGURES, told, folder / "figures")
-        write_text(folder / "report.html", page(told, results, made, folder / "figures", spelling(exp.config.corpus.language)))
+        write(told, compared, folder, STYLES[style])
     for line in told.missing:
         log.warning("the report lacks something: %s", line)
     log.info("report: %s", exp.report / "report.html")
 
 
-def result_table(exp: Experiment, told: Story) -> Table:
-    """The systems as `compare` shows them; its notes join what is missing."""
-    rows, notes = compare.compare([exp.root])
-    told.missing += [note.removeprefix(f"{exp.root}: ") for note in notes if " is missing: " not in note]
-    return {"header": list(compare.HEADER[1:]), "rows": [list(row.cells()[1:]) for row in rows]}
+def read(exp: Experiment) -> Story:
+    """The story of an experiment with what only its models and objectives can tell."""
+    told = story.read(exp)
+    told.trains = trains(told)
+    told.samples = look(told)
+    return told
 
 
-def page(told: Story, results: Table, made: list[figures.Figure], drawn: Path, language: Spelling) -> str:
-    """The whole page with the figures that lie in `drawn`; every text is escaped, since names and transcripts come from outside."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(figures.__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        summary={**dict.fromkeys(HEAD), **told.summary},
-        results=results,
-        rates=rate_table(told),
-        missing=told.missing,
-        figures=[
-            {
-                "name": f.name,
-                "title": f.title,
-                "caption": f.caption,
-                "png": base64.b64encode((drawn / f"{f.name}.png").read_bytes()).decode(),
-            }
-            for f in made
-        ],
-        rounds=round_table(told),
-        examples=[
-            {"name": "repaired", "title": "Most repaired", "rows": examples(told, language, worse=False)},
-            {"name": "broken", "title": "Most broken", "rows": examples(told, language, worse=True)},
-        ],
-        settings=sorted((key, str(value)) for key, value in flatten(as_dict(told.exp.config)).items()),
-    )
+def write(told: Story, compared: list[Told], folder: Path, style: Style) -> None:
+    """The figures, then the page that holds them."""
+    results = result_table(told)
+    if results["rows"]:
+        log.info("results:\n%s", tables.plain(results["header"], results["rows"]).rstrip())
+    wanted = [*plots.FIGURES, *(plots.of_comparison(compared) if compared else [])]
+    drawn = figures.write_all(wanted, told, folder / "figures", style)
+    beside = comparison_table(told, compared) if compared else None
+    write_text(folder / "report.html", render(told, results, drawn, folder / "figures", style, beside))
 
 
-def rate_table(told: Story) -> Table:
-    """Every rate of every system in percent, where there is more than the metric's."""
-    names = list(dict.fromkeys(name for entry in told.systems.values() for name in entry.get("rates", {})))
-    if len(names) < 2:
-        return {"header": [], "rows": []}
-    rows = [[system, *(_rate(entry.get("rates", {}).get(name)) for name in names)] for system, entry in told.systems.items()]
-    return {"header": ["system", *(f"{name} error %" for name in names)], "rows": rows}
+def trains(told: Story) -> dict[str, list[str]]:
+    """The models that each objective of the recipe moves, where it can be built."""
+    from cycle.objectives.base import create
 
-
-def _rate(entry: dict[str, Any] | None) -> str:
-    return f"{tables.percent(entry['rate'])} ({tables.span(entry['ci95'])})" if entry else tables.NONE
-
-
-def round_table(told: Story) -> Table:
-    """Everything known of each round."""
-    names = list(dict.fromkeys(["round", *(key for row in told.rounds for key in row)]))
-    return {"header": names, "rows": [[_cell(row.get(name)) for name in names] for row in told.rounds]}
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return tables.NONE if value is None else str(value)
-
-
-def examples(told: Story, language: Spelling, worse: bool, most: int = 10) -> list[dict[str, Any]]:
-    """Utterances of which the recipe's system makes far more (or fewer) errors than the baseline, the largest change first."""
-    recipe = told.summary["recipe"]
-    pair = [{row["utt"]: row for row in told.per_utt.get(system, [])} for system in ("baseline", recipe)]
-    changes = {utt: pair[1][utt]["errors"] - before["errors"] for utt, before in pair[0].items() if utt in pair[1]}
-    sign = 1 if worse else -1
-    chosen = sorted((utt for utt, change in changes.items() if sign * change > 0), key=lambda utt: (-sign * changes[utt], utt))[:most]
-    decoded = {system: story.hypotheses(told.exp, system) for system in ("baseline", recipe)} if chosen else {}
-    units = next(iter(language.rates.values()))
-    found = []
-    for utt in chosen:
-        rows = {system: hyps[utt] for system, hyps in decoded.items() if utt in hyps}
-        if len(rows) < 2:  # scored once, but the decodings are gone
-            continue
-        ref = units(rows[recipe]["ref"].split())
-        hyps = [(system, align(ref, units(row["hyp"].split()))) for system, row in rows.items()]
-        before, after = (side[utt]["errors"] for side in pair)
-        head = {"utt": utt, "spk": pair[0][utt]["spk"], "text": rows[recipe].get("text"), "ref": " ".join(ref)}
-        found.append({**head, "before": before, "after": after, "hyps": hyps})
+    found = {}
+    for name, conf in told.exp.config.rounds.objectives.items():
+        where = f"rounds.objectives.{name}"
+        found[name] = told.attempt(f"What {where} trains", lambda c=conf, w=where: sorted(create(c.use, c.args, w).trains), [])  # type: ignore[misc]
     return found
+
+
+def look(told: Story) -> list[Any]:
+    """Samples of the rounds; none, and a line that says why, where the models cannot be opened."""
+    if not told.exp.rounds_done():
+        return []
+    from cycle.eval import closeup
+
+    try:
+        return closeup.of(told)
+    except Exception as error:  # a checkpoint of another version fails in ways of torch's and ESPnet's own
+        told.missing.append(f"Attention, alignment and synthetic speech: the models cannot be asked, {story.reason(error)}.")
+        return []
+
+
+def result_table(told: Story) -> Table:
+    """The systems as `compare` shows them; its notes join what is missing."""
+    rows, lost = _rows(told)
+    told.missing += lost
+    return {"header": list(compare.HEADER[1:]), "rows": [row[1:] for row in rows]}
+
+
+def comparison_table(told: Story, compared: list[Told]) -> Table:
+    """The systems of every experiment."""
+    rows: list[list[str]] = []
+    for one in compared:
+        found, lost = _rows(one.story)
+        rows += [[one.name, *row[1:]] for row in found]
+        told.missing += [f"{one.name}: {line}" for line in (*one.story.missing, *lost) if one.story is not told]
+    return {"header": list(compare.HEADER), "rows": rows, "names": [one.name for one in compared]}
+
+
+def _rows(told: Story) -> tuple[list[list[str]], list[str]]:
+    """Rows of `compare`, and notes; a system that lacks counts or an interval keeps its score."""
+    whole = {name: entry for name, entry in told.systems.items() if _complete(entry)}
+    root = told.exp.root
+    notes: list[str] = []
+    summary = {**told.summary, "systems": whole, "missing": {}}
+    found, said = told.attempt("Table of results", lambda: compare.rows_of(root, summary), ([], []))
+    notes += [note.removeprefix(f"{root}: ") for note in said]
+    cells = {row.system: list(row.cells()) for row in found}
+    for name, entry in told.systems.items():
+        if name not in cells:
+            notes.append(f"System {name}: its entry in summary.json lacks counts or an interval.")
+            score = story.score_of(entry)
+            shown = tables.percent(score, 2) if "rate" in entry else f"{score:.4g}"
+            cells[name] = [str(root), name, str(told.summary["unit"]), shown, *[tables.NONE] * (len(compare.HEADER) - 4)]
+    return [cells[name] for name in told.systems], notes
+
+
+def _complete(entry: dict[str, Any]) -> bool:
+    span = entry.get("ci95")
+    numbers = [entry.get("rate"), entry.get("errors"), entry.get("ref"), *(span if isinstance(span, list) else [None])]
+    return len(numbers) == 5 and all(story.number(value) is not None for value in numbers)

@@ -161,7 +161,18 @@ def record(exp: Experiment) -> None:
     import yaml
 
     write_text(exp.path / "config.yaml", yaml.safe_dump(as_dict(exp.config), allow_unicode=True, sort_keys=False))
-    write_json(exp.path / "experiment.json", {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:]})
+    about = {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:], "versions": versions()}
+    write_json(exp.path / "experiment.json", about)
+
+
+def versions() -> dict[str, str]:
+    """What the models are made with."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    from cycle import __version__
+
+    return {"cycle": __version__, "Python": python_version(), **{name: version(name) for name in ("torch", "espnet", "numpy", "librosa")}}
 
 
 def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace) -> None:

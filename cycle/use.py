@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 
-from cycle.config import Config
+from cycle.config import ROOT, Config, lenient, read_yaml
 from cycle.device import resolve
 from cycle.errors import UserError
 from cycle.experiment import Experiment
@@ -113,11 +113,41 @@ def synthesize(options: argparse.Namespace) -> int:
     return 0
 
 
-def report(path: Path) -> int:
-    """Makes the report of an experiment folder anew."""
+def open_any(path: Path) -> tuple[Experiment, list[str]]:
+    """An experiment in whatever state: begun, finished, or of an older version; and what had to be left out.
+
+    Raises:
+        UserError: no experiment lies there.
+    """
+    if not (path / "experiment.json").is_file() and not (path / "summary.json").is_file():
+        raise UserError("is no experiment", path, "name a folder that ./run.sh has made, such as exp/mini")
+    notes = []
+    try:
+        about = dict(read_json(path / "experiment.json"))
+    except (OSError, ValueError, TypeError):
+        about = {}
+        notes.append("Corpus, recipe and command line (experiment.json): cannot be read.")
+    try:
+        config, unknown = lenient(read_yaml(path / "config.yaml"))
+        notes += unknown
+    except UserError:
+        config = lenient({})[0]
+        notes.append("Settings (config.yaml): cannot be read, those of conf/base.yaml are shown.")
+    names = [str(about.get(key) or other) for key, other in (("corpus", path.resolve().name), ("recipe", "cycle"), ("device", "cpu"))]
+    return Experiment(path.resolve(), config, names[0], names[1], None, names[2]), notes
+
+
+def report(options: argparse.Namespace) -> int:
+    """Makes the report of the first experiment anew; the others stand beside it in a section of their own."""
     from cycle.log import setup
     from cycle.report import main
 
+    paths: list[Path] = options.paths or [Path(options.exp) if options.exp else ROOT / "exp" / options.corpus]
+    opened = [open_any(path) for path in paths]
     setup(None)
-    main(open_finished(path))
+    twice = {path.resolve() for path in paths if [p.resolve() for p in paths].count(path.resolve()) > 1}
+    if twice:
+        raise UserError("is named twice", min(twice), "name each experiment once")
+    (exp, notes), *others = opened
+    main(exp, options.style or "plain", [other for other, _ in others], [*notes, *(f"{e.path.name}: {note}" for e, said in others for note in said)])
     return 0

@@ -135,7 +135,7 @@ def _show(axes: Axes, cells: Rows, kind: str, style: Style) -> None:
         axes.set_yticks([])
         return
     values = grid_of(cells)
-    scale = (float(np.quantile(values, 0.05)), float(values.max())) if kind in SPANS else (0.0, 1.0)
+    scale = (float(np.quantile(values, 0.05)) if kind in SPANS else 0.0, 1.0 if kind == "posterior" else float(values.max()))
     colors = "Greys" if kind in SPANS else "cividis"
     extent = (0.0, float(cells[-1]["end"] or 1), -0.5, len(values) - 0.5)
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, vmin=scale[0], vmax=scale[1], cmap=colors, interpolation="nearest")

@@ -75,17 +75,17 @@ def _stream_counts(story: Story) -> dict[str, int]:
 def draw_flow(canvas: Canvas, rows: Rows, style: Style) -> None:
     """Top down: pools, what is done with them, streams; then a line for each objective, with a dot on every stream it draws on."""
     by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in ("pool", "step", "stream", "objective", "wire")}
-    places = _columns([str(r["name"]) for r in by_kind["stream"]])
+    places, rooms = _columns([str(r["name"]) for r in by_kind["stream"]])
     objectives = by_kind["objective"]
-    height = 62 + LINE * len(objectives)
+    height = 63.5 + LINE * len(objectives)
     canvas.set_size_inches(style.column, height / 100 * 3.25)
     canvas.set_layout_engine("none")  # it would look for a grid
     axes: Axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 100)
     axes.set_ylim(-height, 0)
-    _sources(axes, by_kind, places, style)
-    top = -42.0
+    _sources(axes, by_kind, places, rooms, style)
+    top = -43.5
     for n, row in enumerate(objectives):
         y = top - LINE * (n + 0.5)
         _objective(axes, row, y, [w for w in by_kind["wire"] if w["name"] == row["name"]], places, style)
@@ -96,17 +96,20 @@ def draw_flow(canvas: Canvas, rows: Rows, style: Style) -> None:
     _held_out(axes, by_kind["pool"], bottom, style)
 
 
-def _columns(streams: Sequence[str]) -> dict[str, float]:
-    """Where each stream stands; a pool has room for its name however few streams it has."""
-    groups = [[s for s in streams if STREAMS[s] == pool] for pool in ("paired", "speech", "text")]
-    groups = [group for group in groups if group]
-    widths = [max(1.6, len(group)) for group in groups]
-    unit, places, x = (RIGHT - LEFT) / max(1.0, sum(widths)), {}, LEFT
-    for group, width in zip(groups, widths, strict=True):
-        for i, stream in enumerate(group):
-            places[stream] = x + unit * width * (i + 0.5) / len(group)
+def _columns(streams: Sequence[str]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Where each stream stands, and the middle and width of each pool, which has room for its name however few streams it has."""
+    groups = {pool: [s for s in streams if STREAMS[s] == pool] for pool in ("paired", "speech", "text")}
+    widths = {pool: max(1.5 if pool == "paired" else 2.2, len(group)) for pool, group in groups.items() if group}
+    unit, x = (RIGHT - LEFT) / max(1.0, sum(widths.values())), LEFT
+    places: dict[str, float] = {}
+    rooms: dict[str, tuple[float, float]] = {}
+    for pool, width in widths.items():
+        inner = min(width, 1.15 * len(groups[pool]))  # streams of one pool stay together
+        for i, stream in enumerate(groups[pool]):
+            places[stream] = x + unit * (width / 2 + inner * ((i + 0.5) / len(groups[pool]) - 0.5))
+        rooms[pool] = (x + unit * width / 2, unit * width - 1.5)
         x += unit * width
-    return places
+    return places, rooms
 
 
 def _box(axes: Axes, x: float, y: float, w: float, h: float, text: str, color: str, size: float, **looks: object) -> None:
@@ -134,35 +137,32 @@ def size_of(row: dict[str, Cell]) -> str:
     return f"{int(row['count'] or 0):,}".replace(",", " ") + (f", {float(hours):.2g} h" if isinstance(hours, float) else "")
 
 
-def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], style: Style) -> None:
+def _sources(
+    axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], rooms: dict[str, tuple[float, float]], style: Style
+) -> None:
     """Pools, steps and streams."""
-    small = style.small - 0.7
+    small = style.small - 0.9
     pools, steps = {str(r["name"]): r for r in by_kind["pool"]}, {str(r["name"]): str(r["text"]) for r in by_kind["step"]}
-    for pool in ("paired", "speech", "text"):
-        xs = [x for stream, x in places.items() if STREAMS[stream] == pool]
-        if not xs:
-            continue
-        x, w = (xs[0] + xs[-1]) / 2, max(17.0, xs[-1] - xs[0] + 9)
+    for pool, (x, w) in rooms.items():
         label = pool if pool == "paired" else f"{pool} only"
-        _box(axes, x, -4.5, w, 7.5, f"{label}\n{size_of(pools[pool])}" if pool in pools else label, TINT[pool], style.small)
+        _box(axes, x, -5, w, 7.5, f"{label}\n{size_of(pools[pool])}" if pool in pools else label, TINT[pool], small)
         if pool in steps:
-            _box(axes, x, -18.5, w + 3, 13, _wrapped(steps[pool], 17 if w < 20 else 24), TINT[pool], small, style="italic")
-            _arrow(axes, (x, -8.3), (x, -12), TINT[pool])
-    axes.text(0, -18.5, "the models of\nthe round before", va="center", fontsize=small, color="0.35", linespacing=1.15)
-    axes.text(0, -33.5, "streams of a round\n(utterances, last\nround's selection)", va="center", fontsize=small, color="0.35", linespacing=1.15)
+            _box(axes, x, -19, w, 14, _wrapped(steps[pool], 17), TINT[pool], small - 0.3, style="italic")
+            _arrow(axes, (x, -8.8), (x, -12), TINT[pool])
+    axes.text(1, -18.5, "the models of\nthe round before", va="center", fontsize=small, color="0.35", linespacing=1.15)
+    axes.text(1, -33.5, "streams of a round\n(utterances, last\nround's selection)", va="center", fontsize=small, color="0.35", linespacing=1.15)
     for row in by_kind["stream"]:
         name, x = str(row["name"]), places[str(row["name"])]
-        passed = STREAMS[name] not in steps or name in ("text", "recordings")
-        _arrow(axes, (x, -8.3 if passed and STREAMS[name] not in steps else -25), (x, -27), TINT[STREAMS[name]])
+        _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -22), (x, -26.3), TINT[STREAMS[name]])
         count = f"  {int(row['count']):,}".replace(",", " ") if isinstance(row["count"], int) else ""
-        _box(axes, x, -33.5, 5.6, 13, f"{name}{count}", TINT[STREAMS[name]], small, rotation=90)
+        _box(axes, x, -34, 5.6, 15.5, f"{name}{count}", TINT[STREAMS[name]], small - 0.3, rotation=90)
 
 
 def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: dict[str, float], style: Style) -> None:
     """One line: name, dots on its streams (the larger, the more of a batch), and the models that it moves."""
     axes.plot([LEFT - 1, 97], [y, y], color="0.8", linewidth=0.6, zorder=0)
-    axes.text(0, y + 0.9, short(row["name"], 19), va="center", fontsize=style.small - 0.4)
-    axes.text(0, y - 1.5, str(row["text"]), va="center", fontsize=style.small - 2.2, color="0.4")
+    axes.text(1, y + 0.9, short(row["name"], 19), va="center", fontsize=style.small - 0.4)
+    axes.text(1, y - 1.5, str(row["text"]), va="center", fontsize=style.small - 2.2, color="0.4")
     for wire in wires:
         stream = str(wire["of"])
         axes.plot(places[stream], y, "o", color=TINT[STREAMS[stream]], markersize=2.5 + 4 * float(wire["share"] or 0) ** 0.5)
