@@ -58,10 +58,11 @@ def trains(told: Story) -> dict[str, list[str]]:
     """The models that each objective of the recipe moves, where it can be built."""
     from cycle.objectives.base import create
 
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, conf in told.exp.config.rounds.objectives.items():
         where = f"rounds.objectives.{name}"
-        found[name] = told.attempt(f"What {where} trains", lambda c=conf, w=where: sorted(create(c.use, c.args, w).trains), [])  # type: ignore[misc]
+        made = told.attempt(f"What {where} trains", create, conf.use, conf.args, where)
+        found[name] = [str(model) for model in sorted(made.trains)] if made else []
     return found
 
 
@@ -74,14 +75,14 @@ def look(told: Story) -> list[Any]:
     try:
         return closeup.of(told)
     except Exception as error:  # a checkpoint of another version fails in ways of torch's and ESPnet's own
-        told.missing.append(f"Attention, alignment and synthetic speech: the models cannot be asked, {story.reason(error)}.")
+        told.lacks(f"Attention, alignment and synthetic speech: the models cannot be asked, {story.reason(error)}.")
         return []
 
 
 def result_table(told: Story) -> Table:
     """The systems as `compare` shows them; its notes join what is missing."""
     rows, lost = _rows(told)
-    told.missing += lost
+    told.lacks(*lost)
     return {"header": list(compare.HEADER[1:]), "rows": [row[1:] for row in rows]}
 
 
@@ -91,7 +92,7 @@ def comparison_table(told: Story, compared: list[Told]) -> Table:
     for one in compared:
         found, lost = _rows(one.story)
         rows += [[one.name, *row[1:]] for row in found]
-        told.missing += [f"{one.name}: {line}" for line in (*one.story.missing, *lost) if one.story is not told]
+        told.lacks(*(f"{one.name}: {line}" for line in (*one.story.missing, *lost) if one.story is not told))
     return {"header": list(compare.HEADER), "rows": rows, "names": [one.name for one in compared]}
 
 
@@ -101,7 +102,7 @@ def _rows(told: Story) -> tuple[list[list[str]], list[str]]:
     root = told.exp.root
     notes: list[str] = []
     summary = {**told.summary, "systems": whole, "missing": {}}
-    found, said = told.attempt("Table of results", lambda: compare.rows_of(root, summary), ([], []))
+    found, said = told.attempt("Table of results", compare.rows_of, root, summary) or ([], [])
     notes += [note.removeprefix(f"{root}: ") for note in said]
     cells = {row.system: list(row.cells()) for row in found}
     for name, entry in told.systems.items():

@@ -172,5 +172,5 @@ STAGES = (
           lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),
     Stage(6, "score", "error rates and summary.json", ("score",), lambda e: [e.root / "decode"],
           lambda e: [e.summary, e.scores], derived=True),
-    Stage(7, "report", "pages and figures", (), lambda e: [e.summary], lambda e: [e.report], derived=True),
+    Stage(7, "report", "pages and figures", (), lambda e: [e.summary], lambda e: [e.report, e.samples], derived=True, version=2),
 )  # fmt: skip

@@ -149,5 +149,10 @@ def report(options: argparse.Namespace) -> int:
     if twice:
         raise UserError("is named twice", min(twice), "name each experiment once")
     (exp, notes), *others = opened
-    main(exp, options.style or "plain", [other for other, _ in others], [*notes, *(f"{e.path.name}: {note}" for e, said in others for note in said)])
+    main(
+        exp,
+        options.style or "plain",
+        [other for other, _ in others],
+        [*notes, *(f"{e.path.name}: {note}" for e, said in others for note in said)],
+    )
     return 0

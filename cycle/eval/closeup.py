@@ -6,7 +6,6 @@ The only part of a report that opens models; always on the CPU, so that the numb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from cycle.data.schemas import RECORDING
 from cycle.data.table import Table
 from cycle.data.types import Utterance
 from cycle.eval import samples
+from cycle.eval.errors import distance
 from cycle.eval.samples import Sample, View
-from cycle.eval.story import Story
+from cycle.eval.story import Story, round_hypotheses
 from cycle.experiment import Experiment
 from cycle.files import digest
 from cycle.models.espnet_asr import EspnetRecognizer
@@ -47,7 +47,7 @@ def of(story: Story) -> list[Sample]:
         return []
     files = {p.relative_to(exp.root).as_posix(): digest([p]) for n in rounds for p in sorted(exp.round(n).glob("*/model.pth"))}
     key = {"version": VERSION, "models": files, "utterances": [[s.kind, s.utt, s.text, s.why] for s in chosen]}
-    kept = story.attempt("Samples kept from an earlier report", lambda: samples.read(exp.samples, key), None)
+    kept = story.attempt("Samples kept from an earlier report", samples.read, exp.samples, key)
     if kept is None:
         kept = ask(exp, rounds, chosen)
         samples.write(exp.samples, kept, key)
@@ -90,20 +90,27 @@ def _writing(exp: Experiment, utt: str) -> str:
 
 
 def _test(story: Story, fit: dict[str, Utterance]) -> dict[str, str]:
-    """Test utterances to look at, with why."""
-    before, after = ({r["utt"]: r["errors"] for r in story.per_utt.get(s, [])} for s in ("baseline", story.recipe))
+    """Test utterances to look at, with why: what changed most from pretraining to the best round (or the last, where none is better)."""
+    rounds = shown(story)
+    last = story.best if story.best in rounds and story.best else rounds[-1] if rounds else 0
+    before, after = (_errors(story, number) for number in (0, last))
     change = {utt: after[utt] - before[utt] for utt in sorted(fit) if utt in before and utt in after}
     chosen: dict[str, str] = {}
     if change:
         best, worst = min(change, key=lambda u: (change[u], u)), min(change, key=lambda u: (-change[u], u))
-        if change[best] < 0:
-            chosen[best] = f"most repaired: {before[best]} errors before, {after[best]} after"
-        if change[worst] > 0:
-            chosen[worst] = f"most broken: {before[worst]} errors before, {after[worst]} after"
+        for utt, name, much in ((best, "repaired", change[best] < 0), (worst, "broken", change[worst] > 0)):
+            if much:
+                chosen[utt] = f"most {name} by round {last}: {before[utt]} errors before, {after[utt]} after"
     for utt in sorted(fit, key=lambda u: (abs(change.get(u, 0)), u)):
         if len(chosen) < 3 and utt not in chosen:
             chosen[utt] = "changed least" if change else "of the test pool"
     return chosen
+
+
+def _errors(story: Story, number: int) -> dict[str, int]:
+    """A round's errors by test utterance."""
+    rows = round_hypotheses(story, number).values()
+    return {row["utt"]: distance(story.units(row["ref"].split()), story.units(row["hyp"].split())) for row in rows}
 
 
 def ask(exp: Experiment, rounds: list[int], chosen: list[Sample]) -> list[Sample]:
@@ -169,8 +176,3 @@ def _look(view: View, asr: EspnetRecognizer, s: Sample, exp: Experiment) -> None
 
 def _array(values: Tensor) -> Any:
     return np.asarray(values.detach().cpu().numpy(), dtype=np.float32)
-
-
-def wav_of(sample: Sample) -> Path | None:
-    """The recording, where it still lies there."""
-    return Path(sample.wav) if sample.wav and Path(sample.wav).is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from cycle.eval import story as told
@@ -46,7 +47,7 @@ def changes(story: Story) -> list[Change]:
     pairs = [(systems[0], systems[1])]
     known = [pair for pair in rounds if pair[1]]
     if len(known) > 2 or (len(known) == 2 and story.best not in (1, None)):
-        pairs += list(zip(known, known[1:], strict=False))
+        pairs += list(pairwise(known))
     texts = next((hyps for _, hyps in systems if hyps), {})
     return [_change(story, before, after, texts) for before, after in pairs if before[1] and after[1]]
 

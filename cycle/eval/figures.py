@@ -65,16 +65,17 @@ def write_all(figures: Iterable[Figure], story: Story, folder: Path, style: Styl
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for figure in figures:
-        rows: Rows | None = story.attempt(f"Figure “{figure.title}”", lambda figure=figure: figure.table(story), None)  # type: ignore[misc]
+        before = len(story.missing)
+        rows = story.attempt(f"Figure “{figure.title}”", figure.table, story)
         if rows:
             try:
                 write(figure, rows, folder, style)
             except UNREADABLE as error:
-                story.missing.append(f"Figure “{figure.title}”: cannot be drawn, {reason(error)}.")
+                story.lacks(f"Figure “{figure.title}”: cannot be drawn, {reason(error)}.")
                 continue
             made.append(Drawn(figure, rows))
-        elif rows is not None:
-            story.missing.append(f"Figure “{figure.title}”: the experiment has no numbers for it.")
+        elif rows is not None and len(story.missing) == before:
+            story.lacks(f"Figure “{figure.title}”: the experiment has no numbers for it.")
     return made
 
 

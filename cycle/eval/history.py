@@ -38,7 +38,7 @@ def pools(story: Story) -> list[Pool]:
         if (folder / "wav.scp").is_file() or (folder / "text").is_file():
             found.append(_pool(folder, name))
         else:
-            story.missing.append(f"Pool {name}: stage 1 has not made it.")
+            story.lacks(f"Pool {name}: stage 1 has not made it.")
     return found
 
 
@@ -73,7 +73,7 @@ def times(story: Story) -> list[Time]:
     for folder in (story.exp.stamps, *sorted(story.exp.root.glob("controls/*/stamps"))):
         of = story.recipe if folder == story.exp.stamps else folder.parent.name
         for file in sorted(folder.glob("[1-6]_*.json")):
-            stamp = story.attempt(f"Time of {of}, {file.stem}", lambda file=file: dict(read_json(file)), {})  # type: ignore[misc]
+            stamp = story.attempt(f"Time of {of}, {file.stem}", _object, file) or {}
             seconds = number(stamp.get("seconds"))
             if seconds is not None:
                 found.append(Time(file.stem.replace("_", " "), of, seconds, bool(stamp.get("done"))))
@@ -92,7 +92,11 @@ def selection_counts(story: Story, number_: int) -> dict[str, int]:
 def about(story: Story) -> dict[str, Any]:
     """What `run` recorded beside the models: command line, versions; empty where an older version did not."""
     file = story.exp.root / "experiment.json"
-    return story.attempt("Command line and versions (experiment.json)", lambda: dict(read_json(file)), {})
+    return story.attempt("Command line and versions (experiment.json)", _object, file) or {}
+
+
+def _object(file: Path) -> dict[str, Any]:
+    return dict(read_json(file))
 
 
 def commands(story: Story, recorded: dict[str, Any]) -> list[str]:

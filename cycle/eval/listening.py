@@ -51,13 +51,15 @@ def _session(story: Story, sample: Sample) -> Session:
     conf = story.exp.config.features
     session = Session(TITLES[sample.kind], sample.utt, sample.spk, sample.why, sample.text, sample.tokens)
     if sample.kind == "speech":  # monitors may look; no model does
-        truth = story.attempt(f"True text of {sample.utt}", lambda: true_texts(story.exp, {sample.utt}), {})
+        truth = story.attempt(f"True text of {sample.utt}", true_texts, story.exp, {sample.utt}) or {}
         session.tokens = truth.get(sample.utt, "")
     if sample.feats is not None:
         session.takes.append(_recorded(story, sample, conf))
         session.takes.append(_take(story, "recording, vocoded", "", sample.feats, conf))
     for view in sample.views:
-        words = {"test": "ASR hears the recording as: ", "speech": "ASR hears: ", "text": "ASR hears the synthetic speech as: "}[sample.kind]
+        words = {"test": "ASR hears the recording as: ", "speech": "ASR hears: ", "text": "ASR hears the synthetic speech as: "}[
+            sample.kind
+        ]
         session.takes.append(_take(story, f"round {view.round}, synthetic", words + (view.hyp or "(nothing)"), view.spoken, conf))
     return session
 
@@ -66,9 +68,9 @@ def _recorded(story: Story, sample: Sample, conf: Features) -> Take:
     picture = sound.spectrogram(sample.feats) if sample.feats is not None else None
     path = Path(sample.wav) if sample.wav else None
     if path is None or not path.is_file():
-        story.missing.append(f"Recording of {sample.utt}: it is no longer where the data directory says.")
+        story.lacks(f"Recording of {sample.utt}: it is no longer where the data directory says.")
         return Take("recording (moved away)", "", None, picture)
-    heard = story.attempt(f"Recording of {sample.utt}", lambda: sound.recording(path, conf), None)
+    heard = story.attempt(f"Recording of {sample.utt}", sound.recording, path, conf)
     return Take("recording", "", heard, picture)
 
 
@@ -78,7 +80,7 @@ def _take(story: Story, label: str, words: str, feats: Array | None, conf: Featu
     try:
         return Take(label, words, sound.rendered(feats, conf), sound.spectrogram(feats))
     except UNREADABLE as error:
-        story.missing.append(f"Sound of {label}: {reason(error)}.")
+        story.lacks(f"Sound of {label}: {reason(error)}.")
         return Take(label, words)
 
 

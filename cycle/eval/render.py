@@ -62,16 +62,16 @@ def sections(told: Story) -> dict[str, Any]:
     recorded = history.about(told)
     versions = recorded.get("versions")
     return {
-        "cards": told.attempt("Key figures", lambda: cards(told), []),
-        "rates": told.attempt("All rates", lambda: rate_table(told), {"header": [], "rows": []}),
-        "pools": told.attempt("Pools", lambda: pool_rows(told), []),
-        "times": told.attempt("Time by stage", lambda: time_rows(told), []),
+        "cards": told.attempt("Key figures", cards, told) or [],
+        "rates": told.attempt("All rates", rate_table, told) or {"header": [], "rows": []},
+        "pools": told.attempt("Pools", pool_rows, told) or [],
+        "times": told.attempt("Time by stage", time_rows, told) or [],
         "commands": history.commands(told, recorded),
         "versions": sorted((str(k), str(v)) for k, v in versions.items()) if isinstance(versions, dict) else [],
         "rounds": round_table(told),
-        "changes": told.attempt("Examples of what was repaired and broken", lambda: examples.changes(told), []),
-        "sessions": told.attempt("Listening", lambda: listening.sessions(told), []),
-        "choices": told.attempt("Kept and rejected", lambda: selection.choices(told), []),
+        "changes": told.attempt("Examples of what was repaired and broken", examples.changes, told) or [],
+        "sessions": told.attempt("Listening", listening.sessions, told) or [],
+        "choices": told.attempt("Kept and rejected", selection.choices, told) or [],
     }
 
 
@@ -91,7 +91,9 @@ def cards(told: Story) -> list[dict[str, str]]:
             found.append((f"{tables.percent(score)} %" if error else f"{score:.3g}", f"{system}: {'test error' if error else 'test'}"))
     reduction = number(told.summary.get("relative_reduction"))
     if reduction is not None:
-        found.append((f"{100 * abs(reduction):.1f} %", "fewer errors than the baseline" if reduction >= 0 else "more errors than the baseline"))
+        found.append(
+            (f"{100 * abs(reduction):.1f} %", "fewer errors than the baseline" if reduction >= 0 else "more errors than the baseline")
+        )
     done = [row["round"] for row in told.rounds]
     if done:
         best = f", round {told.best} is the best on dev" if told.best is not None else ""
@@ -117,9 +119,7 @@ def pool_rows(told: Story) -> list[list[str]]:
 def time_rows(told: Story) -> list[list[str]]:
     times = history.times(told)
     whole = sum(time.seconds for time in times) or 1.0
-    return [
-        [t.stage, t.of, f"{t.seconds:.1f}", f"{100 * t.seconds / whole:.0f}", "" if t.done else "not finished"] for t in times
-    ]
+    return [[t.stage, t.of, f"{t.seconds:.1f}", f"{100 * t.seconds / whole:.0f}", "" if t.done else "not finished"] for t in times]
 
 
 def rate_table(told: Story) -> Table:

@@ -79,9 +79,7 @@ def write(folder: Path, samples: list[Sample], key: dict[str, Any]) -> None:
                 out[f.name] = value
         return out
 
-    listed = [
-        plain(s, str(i)) | {"views": [plain(v, f"{i}.{j}") for j, v in enumerate(s.views)]} for i, s in enumerate(samples)
-    ]
+    listed = [plain(s, str(i)) | {"views": [plain(v, f"{i}.{j}") for j, v in enumerate(s.views)]} for i, s in enumerate(samples)]
     with atomic_dir(folder) as aside:
         np.savez_compressed(aside / "arrays.npz", **arrays)  # type: ignore[arg-type]
         write_json(aside / "samples.json", {"key": key, "samples": listed})
@@ -106,5 +104,3 @@ def read(folder: Path, key: dict[str, Any] | None = None) -> list[Sample] | None
             views = [View(**filled(view, f"{i}.{j}")) for j, view in enumerate(values.pop("views"))]
             out.append(Sample(**filled(values, str(i)), views=views))
     return out
-
-

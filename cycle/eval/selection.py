@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,34 +46,31 @@ def choices(story: Story) -> list[Choice]:
     if not rounds:
         return []
     folder = story.exp.round(rounds[-1]) / "selection"
-    found = []
+    found: list[Choice] = []
     for kind, name in NAMES.items():
         if (folder / f"{kind}_kept.tsv").is_file():
-            make = _choice(story, folder, kind, f"{name} of round {rounds[-1]}")
-            found += story.attempt(f"Selection of round {rounds[-1]} ({kind})", lambda make=make: [make()], [])  # type: ignore[misc]
+            title = f"{name} of round {rounds[-1]}"
+            choice = story.attempt(f"Selection, {title.lower()}", _choice, story, folder, kind, title)
+            found += [choice] if choice else []
     return found
 
 
-def _choice(story: Story, folder: Path, kind: str, title: str) -> Callable[[], Choice]:
-    def make() -> Choice:
-        out, why = Choice(title, kind), Counter[str]()
-        for row in _rows(folder / f"{kind}_kept.tsv"):
-            out.kept += 1
-            if out.kept <= SHOWN:
-                out.items.append(_item(row, "kept"))
-        shown = Counter[str]()
-        for row in _rows(folder / f"{kind}_rejected.tsv"):
-            rule = row["reason"].partition(":")[0]
-            why[rule] += 1
-            if sum(shown.values()) < SHOWN and shown[rule] < 2:  # a reason is not to hide the others
-                shown[rule] += 1
-                out.items.append(_item(row, row["reason"]))
-        out.reasons = sorted(why.items(), key=lambda pair: (-pair[1], pair[0]))
-        if kind == "labels":
-            _listen(story, out.items)
-        return out
-
-    return make
+def _choice(story: Story, folder: Path, kind: str, title: str) -> Choice:
+    out, why, shown = Choice(title, kind), Counter[str](), Counter[str]()
+    for row in _rows(folder / f"{kind}_kept.tsv"):
+        out.kept += 1
+        if out.kept <= SHOWN:
+            out.items.append(_item(row, "kept"))
+    for row in _rows(folder / f"{kind}_rejected.tsv"):
+        rule = row["reason"].partition(":")[0]
+        why[rule] += 1
+        if sum(shown.values()) < SHOWN and shown[rule] < 2:  # a reason is not to hide the others
+            shown[rule] += 1
+            out.items.append(_item(row, row["reason"]))
+    out.reasons = sorted(why.items(), key=lambda pair: (-pair[1], pair[0]))
+    if kind == "labels":
+        _listen(story, out.items)
+    return out
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -89,7 +86,7 @@ def _item(row: dict[str, str], verdict: str) -> Item:
 def _listen(story: Story, items: list[Item]) -> None:
     """Adds what was said, and the recordings."""
     utts = [item.utt for item in items]
-    truth = story.attempt("True texts of the speech pool", lambda: true_texts(story.exp, set(utts)), {})
-    sounds = story.attempt("Recordings of the speech pool", lambda: listening.heard_recordings(story, utts), {})
+    truth = story.attempt("True texts of the speech pool", true_texts, story.exp, set(utts)) or {}
+    sounds = story.attempt("Recordings of the speech pool", listening.heard_recordings, story, utts) or {}
     for item in items:
         item.truth, item.sound = truth.get(item.utt, ""), sounds.get(item.utt)

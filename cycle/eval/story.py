@@ -63,13 +63,17 @@ class Story:
         """Tokens to what the metric counts."""
         return next(iter(self.language.rates.values()))
 
-    def attempt[T](self, what: str, make: Callable[[], T], default: T) -> T:
-        """What `make` returns; where the files it reads are damaged or missing, `default` and a line that says so."""
+    def lacks(self, *lines: str) -> None:
+        """Adds lines to `missing`, each once."""
+        self.missing += [line for line in dict.fromkeys(lines) if line not in self.missing]
+
+    def attempt[**P, T](self, what: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `make` returns; None where the files it reads are damaged or missing, and a line that says so."""
         try:
-            return make()
+            return make(*args, **kwargs)
         except UNREADABLE as error:
-            self.missing.append(f"{what}: {reason(error)}.")
-            return default
+            self.lacks(f"{what}: {reason(error)}.")
+            return None
 
 
 def reason(error: BaseException) -> str:
@@ -98,20 +102,20 @@ def read(exp: Experiment, summary: dict[str, Any] | None = None) -> Story:
         summary: summary.json, where the caller has read it already.
     """
     story = Story(exp, {})
-    story.language = story.attempt("Units of this language", lambda: spelling(exp.config.corpus.language), story.language)
+    story.language = story.attempt("Units of this language", spelling, exp.config.corpus.language) or story.language
     story.summary = _summary(story) if summary is None else {**_begin(story), **summary}
     told = story.summary.get("missing")
-    story.missing += [f"System {system}: {why}." for system, why in (told if isinstance(told, dict) else {}).items()]
+    story.lacks(*(f"System {system}: {why}." for system, why in (told if isinstance(told, dict) else {}).items()))
     _read_rounds(story)
     story.losses = _losses(exp.path / "metrics.jsonl")
     for system, entry in story.summary["systems"].items():
         if score_of(entry) is None:
-            story.missing.append(f"System {system}: its score is no number.")
+            story.lacks(f"System {system}: its score is no number.")
             continue
         file = exp.scores / system / "per_utt.tsv"
-        story.per_utt[system] = story.attempt(f"Errors per utterance of {system} ({file.name})", lambda file=file: _per_utt(file), [])  # type: ignore[misc]
-        if not story.per_utt[system]:
-            del story.per_utt[system]
+        rows = story.attempt(f"Errors per utterance of {system} ({file.name})", _per_utt, file)
+        if rows:
+            story.per_utt[system] = rows
     return story
 
 
@@ -127,13 +131,13 @@ def _summary(story: Story) -> dict[str, Any]:
     """summary.json over what is known without it."""
     file = story.exp.summary
     if not file.is_file():
-        story.missing.append("Scores (summary.json): stages 5 and 6 have not been run yet. The same ./run.sh goes on.")
+        story.lacks("Scores (summary.json): stages 5 and 6 have not been run yet. The same ./run.sh goes on.")
         return _begin(story)
-    found = story.attempt("Scores (summary.json)", lambda: dict(read_json(file)), {})
+    found = story.attempt("Scores (summary.json)", _object, file) or {}
     for key, kind in (("systems", dict), ("rounds", list), ("recipe", str), ("metric", str)):
         if not isinstance(found.get(key), kind):
             if key in found or key in ("systems", "recipe", "metric"):
-                story.missing.append(f"Scores: summary.json has no {key} that can be read.")
+                story.lacks(f"Scores: summary.json has no {key} that can be read.")
             found.pop(key, None)
     return {**_begin(story), **found}
 
@@ -146,19 +150,23 @@ def _read_rounds(story: Story) -> None:
     for done in story.exp.rounds_done():
         monitors[done] = _json(story.exp.round(done) / "metrics.json")
         if not monitors[done]:
-            story.missing.append(f"Monitors of round {done} (metrics.json).")
+            story.lacks(f"Monitors of round {done} (metrics.json).")
     if not evaluated:
-        story.missing.append("Evaluation of the rounds (decode/rounds.json): stage 5 has not been run.")
+        story.lacks("Evaluation of the rounds (decode/rounds.json): stage 5 has not been run.")
     numbers = sorted(set(monitors) | set(evaluated))
     story.rounds = [{**monitors.get(i, {}), **_known(evaluated.get(i, {})), "round": i} for i in numbers]
     if len(numbers) < 2:
-        story.missing.append("Rounds of the cycle: " + ("only pretraining is finished." if numbers else "not even pretraining is finished."))
+        story.lacks("Rounds of the cycle: " + ("only pretraining is finished." if numbers else "not even pretraining is finished."))
     best = _json(story.exp.path / "rounds.json").get("best")
     story.best = best if isinstance(best, int) else None
 
 
 def _known(row: Row) -> Row:
     return {key: value for key, value in row.items() if value is not None}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    return dict(read_json(path))
 
 
 def _json(path: Path) -> dict[str, Any]:

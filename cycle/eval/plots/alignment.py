@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -78,7 +79,7 @@ def _picture(kind: str, round_: int, values: Array, labels: list[str], step: flo
 def _bands(feats: Array) -> Array:
     """(T, M) features to (BANDS, T), neighbouring bands averaged."""
     edges = np.linspace(0, feats.shape[1], BANDS + 1).round().astype(int)
-    return np.stack([feats[:, a:b].mean(1) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    return np.stack([feats[:, a:b].mean(1) for a, b in pairwise(edges.tolist())])
 
 
 def _alignment(round_: int, path: Array, tokens: list[str], step: float) -> Iterator[dict[str, Cell]]:
@@ -104,7 +105,9 @@ def draw_closeup(canvas: Canvas, rows: Rows, style: Style) -> None:
             if kind in SPANS:
                 _spans(axes, [r for r in rows if r["kind"] == SPANS[kind] and r["round"] == number], style)
             if i == 0:
-                axes.set_title(_title(number, heard.get(number, "")), fontsize=style.small - 1, linespacing=1.2)
+                axes.set_title(
+                    _title(number, heard.get(number, ""), int(19 * style.column / len(rounds))), fontsize=style.small - 1, linespacing=1.2
+                )
             if j == 0:
                 axes.set_ylabel(NAMES[kind], fontsize=style.small - 0.5)
             else:
@@ -114,8 +117,8 @@ def draw_closeup(canvas: Canvas, rows: Rows, style: Style) -> None:
     canvas.supxlabel("seconds", fontsize=style.small)
 
 
-def _title(number: int, heard: str) -> str:
-    return f"round {number}, hears:\n{plain(_fold(heard, 30)) or '(nothing)'}"
+def _title(number: int, heard: str, width: int) -> str:
+    return f"round {number}, hears:\n{plain(_fold(heard, width)) or '(nothing)'}"
 
 
 def _fold(text: str, width: int) -> str:

@@ -48,7 +48,13 @@ def legend_above(axes: Axes, columns: int = 3) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(
-            handles, labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(columns, len(handles)), columnspacing=1.0, borderaxespad=0.2
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=min(columns, len(handles)),
+            columnspacing=1.0,
+            borderaxespad=0.2,
         )
 
 
@@ -75,5 +81,5 @@ def plain(text: str) -> str:
 
 
 def listed(pairs: Sequence[tuple[object, float | None]], unit: str = " %") -> str:
-    """"baseline 26.5 %, cycle 9.5 %": for alternative texts."""
+    """ "baseline 26.5 %, cycle 9.5 %": for alternative texts."""
     return ", ".join(f"{name} {value:.1f}{unit}" for name, value in pairs if value is not None and math.isfinite(value))

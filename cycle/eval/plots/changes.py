@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -18,7 +20,7 @@ def changes_table(story: Story) -> Rows:
     rounds = {row["round"]: told.round_hypotheses(story, row["round"]) for row in story.rounds}
     known = [number for number, hyps in rounds.items() if hyps]
     rows: Rows = []
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         rows.append({"from": before, "to": after, **_count(story, rounds[before], rounds[after])})
     if story.best and len(rows) > 1 and rounds.get(0) and rounds.get(story.best):
         rows.append({"from": 0, "to": story.best, **_count(story, rounds[0], rounds[story.best])})
@@ -45,9 +47,7 @@ def draw_changes(canvas: Canvas, rows: Rows, style: Style) -> None:
         axes.barh(i, -share * down, 0.65, color=RED, hatch="///", edgecolor="white", linewidth=0.4, label="broken" if i == 0 else None)
         for count, side in ((up, 1), (down, -1)):
             place = (side * share * count, i)
-            axes.annotate(
-                f" {count} ", place, ha="left" if side > 0 else "right", va="center", fontsize=style.small, annotation_clip=False
-            )
+            axes.annotate(f" {count} ", place, ha="left" if side > 0 else "right", va="center", fontsize=style.small, annotation_clip=False)
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_yticks(range(len(rows)), [f"{r['from']} → {r['to']}" for r in rows])
     axes.invert_yaxis()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from cycle.eval import history
 from cycle.eval.bootstrap import paired_p
-from cycle.eval.figures import Rows
+from cycle.eval.figures import Cell, Rows
 from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, percent, short, whiskers
 from cycle.eval.story import Story, score_of
 from cycle.eval.style import COLORS, GREY, Style
@@ -120,7 +120,8 @@ def draw_bootstrap(canvas: Canvas, rows: Rows, style: Style) -> None:
 def say_bootstrap(rows: Rows) -> str:
     known = [r for r in rows if r["difference"] is not None]
     return " ".join(
-        f"{r['system']} against {r['against']}: {100 * float(r['difference'] or 0):+.1f} points, p {p_value(float(r['p'] or 0))}." for r in known
+        f"{r['system']} against {r['against']}: {100 * float(r['difference'] or 0):+.1f} points, p {p_value(float(r['p'] or 0))}."
+        for r in known
     )
 
 
@@ -134,8 +135,8 @@ def amounts_table(told: list[Told]) -> Rows:
             if pairs and entry:
                 low, high = ends(entry)
                 name = f"{one.story.summary['corpus']} {system}"
-                rows.append({"curve": name, "experiment": one.name, "pairs": pairs.utterances, "hours": pairs.hours, "rate": score_of(entry),
-                             "low": low, "high": high})  # fmt: skip
+                size: dict[str, Cell] = {"pairs": pairs.utterances, "hours": pairs.hours}
+                rows.append({"curve": name, "experiment": one.name, **size, "rate": score_of(entry), "low": low, "high": high})
     return rows if len({row["pairs"] for row in rows}) > 1 else []
 
 

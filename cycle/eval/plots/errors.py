@@ -234,4 +234,6 @@ def draw_confusions(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 def say_confusions(rows: Rows) -> str:
     wrong = sorted((r for r in rows if r["ref"] != r["hyp"] and r["count"]), key=lambda r: -int(r["count"] or 0))[:8]
-    return "Most frequent, said as heard: " + ", ".join(f"{r['ref']} as {r['hyp']} {r['count']} times" for r in wrong) + "." if wrong else ""
+    return (
+        "Most frequent, said as heard: " + ", ".join(f"{r['ref']} as {r['hyp']} {r['count']} times" for r in wrong) + "." if wrong else ""
+    )

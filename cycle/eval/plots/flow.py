@@ -1,4 +1,4 @@
-"""The data flow of a run, drawn from its configuration: pools, exchange, streams, and which stream trains which model by which objective."""
+"""The data flow of a run, drawn from its configuration: pools, exchange, streams, and which model each objective trains on which."""
 
 from __future__ import annotations
 
@@ -132,14 +132,12 @@ def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], co
 
 
 def size_of(row: dict[str, Cell]) -> str:
-    """"40, 0.02 h" of a pool."""
+    """ "40, 0.02 h" of a pool."""
     hours = row["hours"]
     return f"{int(row['count'] or 0):,}".replace(",", " ") + (f", {float(hours):.2g} h" if isinstance(hours, float) else "")
 
 
-def _sources(
-    axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], rooms: dict[str, tuple[float, float]], style: Style
-) -> None:
+def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], rooms: dict[str, tuple[float, float]], style: Style) -> None:
     """Pools, steps and streams."""
     small = style.small - 0.9
     pools, steps = {str(r["name"]): r for r in by_kind["pool"]}, {str(r["name"]): str(r["text"]) for r in by_kind["step"]}
@@ -147,13 +145,15 @@ def _sources(
         label = pool if pool == "paired" else f"{pool} only"
         _box(axes, x, -5, w, 7.5, f"{label}\n{size_of(pools[pool])}" if pool in pools else label, TINT[pool], small)
         if pool in steps:
-            _box(axes, x, -19, w, 14, _wrapped(steps[pool], 17), TINT[pool], small - 0.3, style="italic")
-            _arrow(axes, (x, -8.8), (x, -12), TINT[pool])
+            _box(axes, x, -18.2, w, 12.6, _wrapped(steps[pool], 17), TINT[pool], small - 0.3, style="italic")
+            _arrow(axes, (x, -8.8), (x, -11.9), TINT[pool])
     axes.text(1, -18.5, "the models of\nthe round before", va="center", fontsize=small, color="0.35", linespacing=1.15)
-    axes.text(1, -33.5, "streams of a round\n(utterances, last\nround's selection)", va="center", fontsize=small, color="0.35", linespacing=1.15)
+    axes.text(
+        1, -33.5, "streams of a round\n(utterances, last\nround's selection)", va="center", fontsize=small, color="0.35", linespacing=1.15
+    )
     for row in by_kind["stream"]:
         name, x = str(row["name"]), places[str(row["name"])]
-        _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -22), (x, -26.3), TINT[STREAMS[name]])
+        _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -24.5), (x, -26.3), TINT[STREAMS[name]])
         count = f"  {int(row['count']):,}".replace(",", " ") if isinstance(row["count"], int) else ""
         _box(axes, x, -34, 5.6, 15.5, f"{name}{count}", TINT[STREAMS[name]], small - 0.3, rotation=90)
 
@@ -197,7 +197,8 @@ def _wrapped(text: str, width: int) -> str:
 def say_flow(rows: Rows) -> str:
     pools = ", ".join(f"{r['name']} {size_of(r)}" for r in rows if r["kind"] == "pool")
     moves = "; ".join(
-        f"{r['name']} trains {r['of'] or 'models'} on " + ", ".join(str(w["of"]) for w in rows if w["kind"] == "wire" and w["name"] == r["name"])
+        f"{r['name']} trains {r['of'] or 'models'} on "
+        + ", ".join(str(w["of"]) for w in rows if w["kind"] == "wire" and w["name"] == r["name"])
         for r in rows
         if r["kind"] == "objective"
     )

@@ -65,7 +65,9 @@ def draw_ranking(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 def say_ranking(rows: Rows) -> str:
     kept = [r for r in rows if r["kind"] == "kept"]
-    return " ".join(f"Round {r['round']} kept {100 * float(r['share'] or 0):.0f} %, {100 * float(r['error'] or 0):.1f} % wrong." for r in kept)
+    return " ".join(
+        f"Round {r['round']} kept {100 * float(r['share'] or 0):.0f} %, {100 * float(r['error'] or 0):.1f} % wrong." for r in kept
+    )
 
 
 # Monitors by round
