@@ -6,9 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cycle.config import load
+from cycle.data.schemas import LABEL
+from cycle.data.table import write as write_table
+from cycle.eval.samples import Sample, View
 from cycle.experiment import Experiment
-from cycle.files import write_json, write_jsonl
+from cycle.files import write_json, write_jsonl, write_text, write_tsv
 
 ERROR_RATES = {"baseline": 0.35, "cycle": 0.12, "more_steps": 0.33, "oracle": 0.05}
 SYLLABLES = (("n", "i3", "你"), ("h", "ao3", "好"), ("zh", "ong1", "中"), ("r", "en2", "人"), ("a1", "", "啊"))
@@ -58,3 +63,73 @@ def trained(path: Path, systems: tuple[str, ...] = ("baseline", "cycle"), rounds
     ]
     write_jsonl(path / "metrics.jsonl", lines)
     return exp
+
+
+def whole(path: Path, systems: tuple[str, ...] = ("baseline", "cycle", "oracle"), pairs: int = 40) -> Experiment:
+    """The same with everything else that a finished experiment leaves and a report reads, but for its models."""
+    exp = trained(path, systems)
+    write_json(path / "rounds.json", {"best": 2})
+    for number in range(3):
+        rows = utterances(60, 0.36 / (number + 1), number)
+        write_jsonl(exp.decoded_round(number), [{key: row[key] for key in ("utt", "ref", "hyp")} for row in rows])
+    for pool, count in (("paired", pairs), ("speech", 20), ("text", 50), ("dev", 20), ("test", 60)):
+        _pool(exp, pool, utterances(count, 0.0, 0))
+    rows = utterances(20, 0.3, 1)
+    _lines(exp.oracle / "speech" / "tokens", {row["utt"]: row["ref"] for row in rows})
+    for number in (1, 2):
+        labels = [
+            {"utt": r["utt"], "text": r["hyp"], "frames": 40, "tokens": len(r["hyp"].split()), "logp": -1.0 - i} for i, r in enumerate(rows)
+        ]
+        write_table(exp.round(number) / "labels" / "00000.arrow", labels, LABEL)
+        _selection(exp.round(number) / "selection", rows)
+    for number, verb in enumerate(("prepare", "tokens", "pretrain", "rounds", "decode"), 1):
+        write_json(exp.stamps / f"{number}_{verb}.json", {"done": True, "seconds": 10.0 * number})
+    about = {"corpus": "mini", "recipe": "cycle", "device": "cpu", "command": ["run", "--", "preset=smoke"], "versions": {"torch": "2"}}
+    write_json(path / "experiment.json", about)
+    return exp
+
+
+def _lines(file: Path, values: dict[str, str]) -> None:
+    write_text(file, "".join(f"{key} {value}\n" for key, value in sorted(values.items())))
+
+
+def _pool(exp: Experiment, pool: str, rows: list[dict[str, Any]]) -> None:
+    """A data directory; its recordings are not there."""
+    folder = exp.data(pool)
+    if pool != "speech":
+        _lines(folder / "text", {row["utt"]: row["text"] for row in rows})
+        _lines(folder / "tokens", {row["utt"]: row["ref"] for row in rows})
+    if pool != "text":
+        _lines(folder / "wav.scp", {row["utt"]: f"/nowhere/{row['utt']}.wav" for row in rows})
+        _lines(folder / "utt2spk", {row["utt"]: row["spk"] for row in rows})
+        _lines(folder / "utt2dur", {row["utt"]: "1.5" for row in rows})
+
+
+def _selection(folder: Path, rows: list[dict[str, Any]]) -> None:
+    write_tsv(folder / "labels_kept.tsv", ("utt", "text", "logp", "posterior"), [(r["utt"], r["hyp"], -1.5, 0.9) for r in rows[:10]])
+    dropped = [(r["utt"], "confidence: -3.0 below -2.0", r["hyp"], -3.0, 0.1) for r in rows[10:]]
+    write_tsv(folder / "labels_rejected.tsv", ("utt", "reason", "text", "logp", "posterior"), dropped)
+    write_tsv(folder / "synthetic_kept.tsv", ("utt", "text", "heard", "spk"), [(r["utt"], r["ref"], r["hyp"], "s0") for r in rows])
+    write_tsv(folder / "synthetic_rejected.tsv", ("utt", "reason", "text", "heard", "spk"), [])
+
+
+def samples(seed: int = 0) -> list[Sample]:
+    """What models of three rounds might make of two utterances."""
+    rng = np.random.default_rng(seed)
+
+    def view(number: int, recorded: bool) -> View:
+        out = View(
+            number, "n i3 h ao3", "n i3 h ao3", rng.normal(size=(40, 80)).astype(np.float32), np.array([10, 10, 8, 8, 4], np.float32)
+        )
+        if recorded:
+            out.labels, out.second = ["(blank)", "n", "i3", "h", "ao3"], 15.0
+            out.posteriors = rng.random((5, 12)).astype(np.float32)
+            out.path = np.array([0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 8], np.float32)
+            out.attention = rng.random((5, 12)).astype(np.float32)
+        return out
+
+    feats = rng.normal(size=(50, 80)).astype(np.float32)
+    test = Sample(
+        "test", "u000", "s0", "changed least", "你好", "n i3 h ao3", "/nowhere/u000.wav", feats, None, [view(n, True) for n in range(3)]
+    )
+    return [test, Sample("text", "u001", "", "an unpaired sentence", "好人", "h ao3 r en2", views=[view(n, False) for n in (0, 2)])]

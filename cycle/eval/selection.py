@@ -75,7 +75,10 @@ def _choice(story: Story, folder: Path, kind: str, title: str) -> Choice:
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as handle:
-        yield from csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if not {"utt", "text"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path.name} is no table of a selection")
+        yield from rows
 
 
 def _item(row: dict[str, str], verdict: str) -> Item:

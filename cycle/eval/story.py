@@ -194,6 +194,8 @@ def _losses(path: Path) -> list[Row]:
 def _per_utt(path: Path) -> list[Row]:
     with open(path, encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not rows:
+        raise ValueError("holds no utterance")
     kinds = [{"sub": int(r["sub"]), "ins": int(r["ins"]), "del": int(r["del"])} for r in rows]
     return [
         {"utt": r["utt"], "spk": r["spk"], **kind, "errors": sum(kind.values()), "ref": int(r["ref"])}
