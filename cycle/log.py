@@ -41,12 +41,12 @@ def progress[T](items: Iterable[T], total: int, title: str, every: float = 30.0)
 
         yield from tqdm(items, total=total, desc=title, leave=False)
         return
-    last = time.monotonic()
+    start = last = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
         if time.monotonic() - last >= every:
             last = time.monotonic()
-            log.info("%s: %d of %d", title, number, total)
+            log.info("%s: %d of %d, about %.0f s left", title, number, total, (last - start) / number * max(0, total - number))
 
 
 class Metrics:

@@ -15,28 +15,12 @@ import numpy as np
 import pytest
 
 from cycle.config import ROOT, available
-
-SMOKE = ("--", "preset=smoke")
-
-
-def cycle(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    return subprocess.run(
-        [sys.executable, "-m", "cycle", *map(str, words)], capture_output=True, text=True, env=variables, timeout=900, check=False
-    )
+from tests.command import SMOKE, cycle
 
 
 def rates(exp: Path) -> dict:
     summary = json.loads((exp / "summary.json").read_text())
     return {"systems": summary["systems"], "rounds": summary["rounds"]}
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    exp = tmp_path_factory.mktemp("recipe") / "mini"
-    done = cycle("run", "--exp", exp, *SMOKE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return exp
 
 
 def test_summary_is_as_promised(finished):
@@ -84,7 +68,7 @@ def test_what_a_round_leaves(finished):
     assert rejected[0].startswith("utt\treason") and len(rejected) + len(kept) == 2 + 40
     monitors = json.loads((finished / "round_01/metrics.json").read_text())
     assert {"asr_dev", "synthetic_error", "kept_share", "tts_duration_std", "tts_pitch_std", "vocabulary", "status"} <= set(monitors)
-    assert list((finished / "report/figures").glob("*.pdf")) and list((finished / "report/figures").glob("*.png"))
+    assert {f"round_{number:02d}.jsonl" for number in range(3)} < {p.name for p in (finished / "decode/cycle").iterdir()}
     assert not list(finished.rglob("*.tmp"))
 
 
@@ -209,6 +193,9 @@ def test_verbs_name_their_mistakes(finished, tmp_path):
         ["synthesize", finished, "我", "--spk", "nobody", "--out", tmp_path / "a.wav"],
         ["synthesize", finished, "我", "--round", "9", "--out", tmp_path / "a.wav"],
         ["compare", tmp_path],
+        ["report", tmp_path],
+        ["report", finished, finished],
+        ["report", finished, "--style", "word"],
         ["check", tmp_path / "missing"],
         ["nonsense"],
     ):

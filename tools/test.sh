@@ -11,6 +11,11 @@ if [[ ${1:-} == --all ]]; then
   select=(-m '') # pyproject.toml leaves the tests marked `all` out
 fi
 
+# A browser for the test of the report's page. Where it cannot be installed that test is skipped, and says so.
+if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+  { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null || true
+fi
+
 python=$(tools/install.sh)
 export PYTHONSAFEPATH=1 PYTHONPATH=$PWD
 # The models of the tests are so small that handing work to threads costs more than the work.

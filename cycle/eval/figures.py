@@ -63,7 +63,8 @@ class Drawn:
 def write_all(figures: Iterable[Figure], story: Story, folder: Path, style: Style) -> list[Drawn]:
     """Writes every figure that has numbers; returns those, and notes the others in `story.missing`."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made: list[Drawn] = []
+    lacking: list[str] = []
     for figure in figures:
         before = len(story.missing)
         rows = story.attempt(f"Figure “{figure.title}”", figure.table, story)
@@ -75,7 +76,9 @@ def write_all(figures: Iterable[Figure], story: Story, folder: Path, style: Styl
                 continue
             made.append(Drawn(figure, rows))
         elif rows is not None and len(story.missing) == before:
-            story.lacks(f"Figure “{figure.title}”: the experiment has no numbers for it.")
+            lacking.append(f"“{figure.title}”")
+    if lacking:
+        story.lacks(f"Figures that the experiment has no numbers for: {', '.join(lacking)}.")
     return made
 
 

@@ -33,7 +33,13 @@ def test_the_table_holds_what_is_drawn() -> None:
     assert view.attention is not None and view.durations is not None
     cells = [r for r in rows if r["kind"] == "attention" and r["round"] == 1]
     np.testing.assert_allclose(alignment.grid_of(cells), view.attention, atol=1e-3)
+    # states 1, 3, 5 and 7, 15 outputs a second
     spans = [(r["label"], r["start"], r["end"]) for r in rows if r["kind"] == "alignment" and r["round"] == 1]
-    assert spans == [("n", 0.0667, 0.2), ("i3", 0.2667, 0.4), ("h", 0.4667, 0.6), ("ao3", 0.6667, 0.7333)]  # states 1, 3, 5, 7 of 15 a second
+    assert spans == [
+        ("n", 0.0667, 0.2),
+        ("i3", 0.2667, 0.4),
+        ("h", 0.4667, 0.6),
+        ("ao3", 0.6667, 0.7333),
+    ]
     spoken = [r for r in rows if r["kind"] == "duration" and r["round"] == 1]
     assert [r["label"] for r in spoken] == ["n", "i3", "h", "ao3", "(end)"] and spoken[-1]["end"] == 0.64

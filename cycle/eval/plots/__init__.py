@@ -50,7 +50,8 @@ FIGURES = (
     Figure("labels", "health", "Pseudo-labels", "What selection kept and how wrong it is.",
            lambda s: health.monitors_table(s, health.LABELS), health.draw_lines(health.LABELS), health.say_monitors(health.LABELS)),
     Figure("gap", "health", "Synthetic and real speech",
-           "Errors by a judge outside the loop and by the ASR itself. An ASR far below the judge hears what only it understands.",
+           "Errors by a judge outside the loop, and by the own ASR (on synthetic speech: that of the round before). "
+           "Synthetic speech that only the own ASR understands is made to please it.",
            lambda s: health.monitors_table(s, health.GAP), health.draw_lines(health.GAP), health.say_monitors(health.GAP)),
     Figure("collapse", "health", "Collapse monitors", "Empty outputs that rise, a vocabulary or a voice that narrows, announce a collapse.",
            lambda s: health.monitors_table(s, health.COLLAPSE), health.draw_collapse, health.say_monitors(health.COLLAPSE)),
