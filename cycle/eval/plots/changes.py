@@ -22,7 +22,7 @@ def changes_table(story: Story) -> Rows:
     rows: Rows = []
     for before, after in pairwise(known):
         rows.append({"from": before, "to": after, **_count(story, rounds[before], rounds[after])})
-    if story.best and len(rows) > 1 and rounds.get(0) and rounds.get(story.best):
+    if story.best and story.best > 1 and len(rows) > 1 and rounds.get(0) and rounds.get(story.best):
         rows.append({"from": 0, "to": story.best, **_count(story, rounds[0], rounds[story.best])})
     return rows
 
