@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,17 @@ def pools(story: Story) -> list[Pool]:
 
 
 def _pool(folder: Path, name: str) -> Pool:
-    seconds = [float(value) for value in _values(folder / "utt2dur")]
-    lines = _values(folder / "wav.scp") or _values(folder / "text") or _values(folder / "tokens")
-    voices = set(_values(folder / "utt2spk")) if seconds else set()
-    return Pool(name, len(lines), round(sum(seconds) / 3600, 4) if seconds else None, len(voices) or None)
+    seconds = sum(float(value) for value in _values(folder / "utt2dur"))
+    size = sum(1 for _ in _values(folder / ("wav.scp" if (folder / "wav.scp").is_file() else "text")))
+    voices = len(set(_values(folder / "utt2spk"))) if seconds else 0
+    return Pool(name, size, round(seconds / 3600, 4) if seconds else None, voices or None)
 
 
-def _values(path: Path) -> list[str]:
-    """What stands behind the ids of a Kaldi table."""
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8") as lines:
-        return [line.rstrip("\n").partition(" ")[2] for line in lines]
+def _values(path: Path) -> Iterator[str]:
+    """What stands behind the ids of a Kaldi table, one after another: a text pool may be large."""
+    if path.is_file():
+        with open(path, encoding="utf-8") as lines:
+            yield from (line.rstrip("\n").partition(" ")[2] for line in lines)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -18,6 +19,7 @@ from cycle.eval.style import RED, Style
 
 BANDS = 40  # of the spectrograms shown: mel bands are averaged in pairs
 ROUNDS = 3  # side by side
+CROWD = 24  # more tokens than that cannot be read beside each other
 PICTURES = ("recording", "posterior", "attention", "synthetic")
 SPANS = {"recording": "alignment", "synthetic": "duration"}
 NAMES = {
@@ -144,7 +146,8 @@ def _show(axes: Axes, cells: Rows, kind: str, style: Style) -> None:
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, vmin=scale[0], vmax=scale[1], cmap=colors, interpolation="nearest")
     labels = [str(r["label"]) for r in cells if r["start"] == cells[0]["start"]]
     if any(labels):
-        axes.set_yticks(range(len(labels)), [plain(label) for label in labels], fontsize=max(3.0, min(style.small - 2, 46 / len(labels))))
+        shown = range(0, len(labels), math.ceil(len(labels) / CROWD))
+        axes.set_yticks(shown, [plain(labels[i]) for i in shown], fontsize=max(3.0, min(style.small - 2, 46 / len(shown))))
     else:
         axes.set_yticks([])
 
@@ -161,7 +164,7 @@ def _spans(axes: Axes, spans: Rows, style: Style) -> None:
         start, end = float(row["start"] or 0), float(row["end"] or 0)
         for x in (start, end):
             axes.axvline(x, color=RED, linewidth=0.4, alpha=0.9)
-        if end > start:
+        if end > start and len(spans) <= CROWD:
             axes.text(
                 (start + end) / 2, BANDS * 0.97, plain(str(row["label"])), rotation=90, ha="center", va="top", fontsize=style.small - 2.5,
                 color=RED, clip_on=True,
