@@ -13,7 +13,7 @@ fi
 
 # A browser for the test of the report's page. Where it cannot be installed that test is skipped, and says so.
 if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
-  { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null || true
+  { timeout 600 apt-get update && DEBIAN_FRONTEND=noninteractive timeout 900 apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null || true
 fi
 
 python=$(tools/install.sh)
