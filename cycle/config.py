@@ -52,6 +52,20 @@ class Model:
 
 
 @dataclass
+class Augment:
+    """How far the recogniser's training speech is varied (cycle.models.augment)."""
+
+    speed: float = 0.0  # length times 1 - speed to 1 + speed
+    warp: float = 0.0  # the same for the mel axis
+    gain: float = 0.0  # standard deviation of an utterance's loudness, in units of the features
+    noise: float = 0.0  # largest standard deviation of the noise on each value
+
+    @property
+    def any(self) -> bool:
+        return any((self.speed, self.warp, self.gain, self.noise))
+
+
+@dataclass
 class FrameModel:
     channels: int
     layers: int  # BLSTM layers
@@ -176,6 +190,7 @@ class Config:
     features: Features
     asr: Model
     tts: Model
+    augment: Augment
     aligner: FrameModel
     pretrain: Pretrain
     prior: Prior
