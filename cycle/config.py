@@ -68,7 +68,9 @@ class Augment:
 @dataclass
 class FrameModel:
     channels: int
-    layers: int  # BLSTM layers
+    convs: int  # convolutions of five frames, the last one with the stride
+    layers: int  # BLSTM layers behind them; with none, an output sees 4 * convs + 1 frames
+    label_prior: float  # power of the labels' prior that the scores are divided by
     subsample: int
     updates: int
     lr: float
