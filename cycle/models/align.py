@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _NEG = -1e30
@@ -84,7 +85,7 @@ def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:
     return edges.diff(dim=1).clamp(min=0)
 
 
-def duration_spread(texts: Iterable[str], frames: Iterable[Sequence[int]]) -> float:
+def duration_spread(texts: Iterable[str], frames: Iterable[Sequence[int] | NDArray[np.int64]]) -> float:
     """Root mean square deviation of ln(frames + 1) from the mean of the same token, over tokens that occur more than once.
 
     Args:

@@ -24,11 +24,11 @@ UNALIGNED = -1e3  # log-probability per frame below which a recording is too sho
 class FrameCTC(nn.Module):
     """Convolutions, perhaps a BLSTM, CTC.
 
-    An aligner needs three things that a recogniser does without. One output a frame (ESPnet's encoders subsample by two or more). A narrow
-    view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which blank
-    has no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by a power
-    of the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by label
-    priors" (2406.02560). The prior is the mean posterior of the last batches. What that does to durations is told in docs/cycle.md.
+    An aligner needs three things that a recogniser does without. One output a frame: ESPnet's encoders subsample by two or more. A
+    narrow view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which blank has
+    no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by a power of
+    the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by label priors"
+    (2406.02560). The prior is the mean posterior of the last batches. docs/cycle.md tells what that does to durations.
     """
 
     prior: Tensor
@@ -42,7 +42,8 @@ class FrameCTC(nn.Module):
             stride = conf.subsample if n == conf.convs - 1 else 1
             layers += [nn.Conv1d(c if n else n_mels, c, 5, padding=2, stride=stride), nn.ReLU(), nn.Dropout(0.2)]
         self.front = nn.Sequential(*layers)
-        self.rnn = nn.LSTM(c, c, conf.layers, batch_first=True, bidirectional=True, dropout=0.2 if conf.layers > 1 else 0.0) if conf.layers else None  # fmt: skip
+        between = 0.2 if conf.layers > 1 else 0.0
+        self.rnn = nn.LSTM(c, c, conf.layers, batch_first=True, bidirectional=True, dropout=between) if conf.layers else None
         self.out = nn.Linear(2 * c if conf.layers else c, len(vocabulary))
         self.register_buffer("prior", torch.full((len(vocabulary),), 1 / len(vocabulary)))
 
