@@ -25,10 +25,10 @@ class FrameCTC(nn.Module):
     """Convolutions, perhaps a BLSTM, CTC.
 
     An aligner needs three things that a recogniser does without. One output a frame: ESPnet's encoders subsample by two or more. A
-    narrow view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which blank has
-    no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by a power of
-    the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by label priors"
-    (2406.02560). The prior is the mean posterior of the last batches. docs/cycle.md tells what that does to durations.
+    narrow view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which
+    blank has no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by
+    a power of the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by
+    label priors" (2406.02560). The prior is the mean posterior of the last batches. docs/cycle.md tells what that does to durations.
     """
 
     prior: Tensor
