@@ -63,9 +63,8 @@ class FrameCTC(nn.Module):
 
     def _watch(self, logp: Tensor, lengths: Tensor) -> None:
         """Follows the mean posterior of each label."""
-        inside = (torch.arange(logp.size(1), device=logp.device) < lengths[:, None]).float()
-        mean = torch.einsum("btv,bt->v", logp.exp(), inside) / inside.sum()
-        self.prior.lerp_(mean, PRIOR_RATE)
+        inside = (torch.arange(logp.size(1), device=logp.device) < lengths[:, None])[..., None]
+        self.prior.lerp_((logp.exp() * inside).sum((0, 1)) / inside.sum(), PRIOR_RATE)
 
     def loss(self, batch: Batch) -> Loss:
         assert batch.speech is not None
