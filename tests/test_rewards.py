@@ -21,7 +21,7 @@ def aligner() -> FrameCTC:
     return FrameCTC(
         Vocabulary.of(TEXTS),
         80,
-        FrameModel(channels=8, convs=2, layers=0, label_prior=0.3, subsample=1, updates=1, lr=1e-3, batch_frames=100),
+        FrameModel(channels=8, convs=2, layers=1, label_prior=0.0, subsample=1, updates=1, lr=1e-3, batch_frames=100),
     ).eval()
 
 
