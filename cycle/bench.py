@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from cycle.config import ROOT, Search
+from cycle.config import ROOT, Augment, Search
 from cycle.data.batch import Batch
 from cycle.device import fabric, resolve
 from cycle.errors import UserError
@@ -175,7 +175,7 @@ def bench_train(exp: Experiment, steps: int) -> dict[str, Any]:
 
 
 def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int) -> dict[str, Any]:
-    runner, conf = fabric(exp.device, exp.config.precision), exp.config
+    runner, conf = fabric(exp.device, exp.config.precision), replace(exp.config, augment=Augment())  # stock has none
     mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed)
     optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
     objective = AsrSupervised() if name == "asr" else TtsSupervised()

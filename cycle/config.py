@@ -52,9 +52,25 @@ class Model:
 
 
 @dataclass
+class Augment:
+    """How far the recogniser's training speech is varied (cycle.models.augment)."""
+
+    speed: float = 0.0  # length times 1 - speed to 1 + speed
+    warp: float = 0.0  # the same for the mel axis
+    gain: float = 0.0  # standard deviation of an utterance's loudness, in units of the features
+    noise: float = 0.0  # largest standard deviation of the noise on each value
+
+    @property
+    def any(self) -> bool:
+        return any((self.speed, self.warp, self.gain, self.noise))
+
+
+@dataclass
 class FrameModel:
     channels: int
-    layers: int  # BLSTM layers
+    convs: int  # convolutions of five frames, the last one with the stride
+    layers: int  # BLSTM layers behind them; with none, an output sees 4 * convs + 1 frames
+    label_prior: float  # power of the labels' prior that the scores are divided by
     subsample: int
     updates: int
     lr: float
@@ -176,6 +192,7 @@ class Config:
     features: Features
     asr: Model
     tts: Model
+    augment: Augment
     aligner: FrameModel
     pretrain: Pretrain
     prior: Prior

@@ -160,12 +160,13 @@ def _pools(exp: Experiment) -> list[Path]:
 
 STAGES = (
     Stage(1, "prepare", "corpus to data directories", ("corpus", "pools", "features"), lambda e: [],
-          lambda e: [e.root / "data", e.oracle]),
+          lambda e: [e.root / "data", e.oracle], version=2),
     Stage(2, "tokens", "token lists, features and their statistics", ("features", "prior"), _pools,
           lambda e: [e.tokens, e.root / "feats"]),
-    Stage(3, "pretrain", "recogniser and synthesiser on the paired pool", ("seed", "precision", "asr", "tts", "aligner", "pretrain"),
+    Stage(3, "pretrain", "recogniser and synthesiser on the paired pool",
+          ("seed", "precision", "asr", "tts", "augment", "aligner", "pretrain"),
           lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.root / "pretrain"]),
-    Stage(4, "rounds", "the cycle", ("seed", "precision", "rounds", "prior", "decode"),
+    Stage(4, "rounds", "the cycle", ("seed", "precision", "augment", "rounds", "prior", "decode"),
           lambda e: [*_pools(e), e.tokens, e.aligner / "model.pth", e.round(0)],
           lambda e: [e.path / "rounds.json", e.path / "work", *(p for p in e.path.glob("round_*") if p.name != "round_00")]),
     Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "decode", "judge"),

@@ -18,7 +18,11 @@ from tests.models.test_espnet import SPKS, TEXTS, batch, recognizer, synthesizer
 
 def aligner() -> FrameCTC:
     torch.manual_seed(0)
-    return FrameCTC(Vocabulary.of(TEXTS), 80, FrameModel(channels=8, layers=1, subsample=1, updates=1, lr=1e-3, batch_frames=100)).eval()
+    return FrameCTC(
+        Vocabulary.of(TEXTS),
+        80,
+        FrameModel(channels=8, convs=2, layers=1, label_prior=0.0, subsample=1, updates=1, lr=1e-3, batch_frames=100),
+    ).eval()
 
 
 @pytest.mark.parametrize(

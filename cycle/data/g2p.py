@@ -1,4 +1,4 @@
-"""Mandarin readings: hanzi to toned pinyin by pypinyin's phrase dictionary, split strictly into initials and finals."""
+"""Mandarin readings: hanzi to toned pinyin by pypinyin's phrase dictionary, split strictly into initials, finals and tones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cycle.errors import UserError
 
 INITIALS = frozenset(["b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "zh", "ch", "sh", "r", "z", "c", "s"])
 NEUTRAL = "5"
+TONES = "012345"
 
 _DIGITS = "零一二三四五六七八九"
 _UNITS = ("", "十", "百", "千")
@@ -76,14 +77,13 @@ def normalize(text: str) -> str:
 
 @cache
 def split(syllable: str) -> tuple[str, ...]:
-    """("zh", "ong1") of "zhōng"; only the final where there is no initial: ("iou3",) of "yǒu"; Latin capitals one by one."""
+    """("zh", "ong", "1") of "zhōng"; no initial where there is none: ("iou", "3") of "yǒu"; Latin capitals one by one."""
     if syllable.isascii() and syllable.isupper():
         return tuple(syllable)
     initial = convert(syllable, Style.INITIALS, strict=True)
     final = convert(syllable, Style.FINALS_TONE3, strict=True)
-    if not final[-1:].isdigit():
-        final += NEUTRAL
-    return (initial, final) if initial else (final,)
+    tone = final[-1] if final[-1:].isdigit() else NEUTRAL
+    return (*([initial] if initial else []), final.rstrip(TONES), tone)
 
 
 def readings(text: str) -> list[str]:
@@ -99,7 +99,9 @@ def numbered(text: str) -> list[str]:
 
 
 def tokens(text: str) -> list[str]:
-    """Initials and toned finals of a text: 中国 is zh ong1 g uo2.
+    """Initials, finals and tones of a text: 中国 is zh ong 1 g uo 2.
+
+    A tone is a token of its own: few recordings hold most finals, but not each of them in every tone (docs/cycle.md has numbers).
 
     Raises:
         NoReading: as `normalize`.
@@ -108,22 +110,26 @@ def tokens(text: str) -> list[str]:
 
 
 def syllables(spelled: Iterable[str]) -> list[str]:
-    """Joins each initial with the final behind it; what stands alone is a unit of its own, so any output can be scored."""
+    """Joins initial, final and tone; what stands alone is a unit of its own, so any output can be scored."""
     out: list[str] = []
-    initial = ""
+    unit = ""  # open: an initial, or a final that waits for its tone
     for token in spelled:
-        if token in INITIALS:
-            out += [initial] if initial else []
-            initial = token
-        elif initial and token[-1:].isdigit():
-            out.append(initial + token)
-            initial = ""
+        final = token.rstrip(TONES)
+        if not final or (unit in INITIALS and final not in INITIALS and _pinyin(final)):
+            unit += token
         else:
-            out += [initial, token] if initial else [token]
-            initial = ""
-    return out + ([initial] if initial else [])
+            out += [unit] if unit else []
+            unit = token
+        if not _pinyin(unit):  # its tone is there, or it takes none
+            out.append(unit)
+            unit = ""
+    return out + ([unit] if unit else [])
+
+
+def _pinyin(unit: str) -> bool:
+    return unit.isalpha() and unit.islower()
 
 
 def toneless(spelled: Iterable[str]) -> list[str]:
     """Syllables without their tone digit."""
-    return [unit.rstrip("012345") or unit for unit in syllables(spelled)]
+    return [unit.rstrip(TONES) or unit for unit in syllables(spelled)]

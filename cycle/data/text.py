@@ -38,7 +38,7 @@ class Spelling(Protocol):
 
 
 class Mandarin:
-    """Pinyin initials and finals, the tone digit on the final, 5 the neutral tone; Latin letters, as in 卡拉OK, stand alone as capitals."""
+    """Pinyin initials, finals and tone digits, 5 the neutral tone; Latin letters, as in 卡拉OK, stand alone as capitals."""
 
     metric = "syllable_error_rate"
     rates: Mapping[str, Units] = {"syllable": g2p.syllables, "token": list, "toneless": g2p.toneless}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _NEG = -1e30
@@ -78,3 +83,21 @@ def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:
     edge = torch.where(valid, edge, lengths[:, None])
     edges = torch.cat([torch.zeros((B, 1), dtype=torch.long, device=device), edge, lengths[:, None]], dim=1)
     return edges.diff(dim=1).clamp(min=0)
+
+
+def duration_spread(texts: Iterable[str], frames: Iterable[Sequence[int] | NDArray[np.int64]]) -> float:
+    """Root mean square deviation of ln(frames + 1) from the mean of the same token, over tokens that occur more than once.
+
+    Args:
+        texts: tokens joined by spaces.
+        frames: (L + 1,) of each text.
+
+    Returns:
+        0 where every token always takes the same time (and where none occurs twice).
+    """
+    seen: dict[str, list[float]] = defaultdict(list)
+    for text, row in zip(texts, frames, strict=True):
+        for token, count in zip(text.split(), row, strict=False):
+            seen[token].append(float(np.log(float(count) + 1)))
+    squares = [(value - np.mean(values)) ** 2 for values in seen.values() if len(values) > 1 for value in values]
+    return float(np.sqrt(np.mean(squares))) if squares else 0.0

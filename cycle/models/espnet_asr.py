@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.config import Search, read_yaml
+from cycle.config import Augment, Search, read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import attention, ctc_search, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
+from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
@@ -34,10 +35,12 @@ class EspnetRecognizer(nn.Module):
         vocabulary: the tokens.
         n_mels: size of a feature frame.
         conf: ESPnet's own YAML as a mapping.
+        augment: how training speech is varied; no part of a checkpoint.
     """
 
-    def __init__(self, vocabulary: Vocabulary, n_mels: int, conf: dict[str, Any]):
+    def __init__(self, vocabulary: Vocabulary, n_mels: int, conf: dict[str, Any], augment: Augment | None = None):
         super().__init__()
+        self.augment = augment or Augment()
         shared = {"token_list": vocabulary.tokens, "token_type": "word", "input_size": n_mels, "frontend": None, "normalize": None,
                   "cleaner": None, "g2p": None, "bpemodel": None}  # fmt: skip
         self.args = task_args(ASRTask, {**conf, **shared}, "conf/asr")
@@ -48,15 +51,18 @@ class EspnetRecognizer(nn.Module):
         self._joint: tuple[tuple[int, float], Any] | None = None
 
     @classmethod
-    def load(cls, folder: Path, n_mels: int) -> EspnetRecognizer:
+    def load(cls, folder: Path, n_mels: int, augment: Augment | None = None) -> EspnetRecognizer:
         """Opens `folder/{config.yaml,model.pth}`."""
         conf = read_yaml(folder / "config.yaml")
-        self = cls(Vocabulary(conf["token_list"]), n_mels, conf)
+        self = cls(Vocabulary(conf["token_list"]), n_mels, conf, augment)
         load_weights(self.model, folder / "model.pth")
         return self
 
     def save(self, folder: Path) -> None:
         save(folder, self.model, self.args)
+
+    def _varied(self, speech: Speech) -> Speech:
+        return vary(speech, self.augment) if self.training and self.augment.any else speech
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
         lacking = max(0, SHORTEST - speech.feats.size(1))
@@ -75,10 +81,11 @@ class EspnetRecognizer(nn.Module):
     def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
         """ESPnet's CTC/attention loss, averaged over utterances."""
         assert batch.speech is not None
-        ids, lengths = self.vocabulary.encode(batch.texts, batch.speech.feats.device, IGNORE)
+        speech = self._varied(batch.speech)
+        ids, lengths = self.vocabulary.encode(batch.texts, speech.feats.device, IGNORE)
         mixed = attention.own_inputs(self._decoder, own_inputs, self.model.eos) if own_inputs > 0 else contextlib.nullcontext()
         with mixed:
-            value, stats, _ = self.model(batch.speech.feats, batch.speech.lengths, ids, lengths)
+            value, stats, _ = self.model(speech.feats, speech.lengths, ids, lengths)
         wanted = {k: stats[k] for k in ("loss_ctc", "loss_att", "acc") if stats.get(k) is not None}
         return Loss(value, len(batch.texts), {"loss": value.detach(), **wanted})
 
@@ -89,7 +96,7 @@ class EspnetRecognizer(nn.Module):
             weights: (B, N); rows that sum to one make it an average over utterances.
         """
         n, share = len(texts[0]), self.model.ctc_weight
-        out, lengths = self._encode(speech)
+        out, lengths = self._encode(self._varied(speech))
         memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
         logits = self.model.ctc.ctc_lo(nn.functional.dropout(memory, self.model.ctc.dropout_rate, self.training))
         ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], memory.device, IGNORE)

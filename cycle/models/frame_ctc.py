@@ -1,4 +1,4 @@
-"""A small CTC model of convolutions and a BLSTM: the aligner, and, larger and with another seed, the judge outside the loop."""
+"""A small CTC model of frames: the aligner, and, with a BLSTM and another seed, the judge outside the loop."""
 
 from __future__ import annotations
 
@@ -16,39 +16,61 @@ from cycle.models.ctc_search import greedy
 from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
 
+RAREST = 1e-5  # prior of a label below which it counts as this
+PRIOR_RATE = 0.02  # share of a batch in the running prior
 UNALIGNED = -1e3  # log-probability per frame below which a recording is too short for its tokens
 
 
 class FrameCTC(nn.Module):
-    """Convolutions, BLSTM, CTC; with `subsample: 1` one output a frame, fine enough for durations.
+    """Convolutions, perhaps a BLSTM, CTC.
 
-    ESPnet's encoders subsample by two or more, too coarse to align (the evidence is in docs/cycle.md).
+    An aligner needs three things that a recogniser does without. One output a frame: ESPnet's encoders subsample by two or more. A
+    narrow view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which
+    blank has no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by
+    a power of the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by
+    label priors" (2406.02560). The prior is the mean posterior of the last batches. docs/cycle.md tells what that does to durations.
     """
+
+    prior: Tensor
 
     def __init__(self, vocabulary: Vocabulary, n_mels: int, conf: FrameModel):
         super().__init__()
         self.vocabulary, self.conf = vocabulary, conf
         c = conf.channels
-        self.front = nn.Sequential(
-            nn.Conv1d(n_mels, c, 5, padding=2), nn.ReLU(), nn.Dropout(0.2),
-            nn.Conv1d(c, c, 5, padding=2, stride=conf.subsample), nn.ReLU(), nn.Dropout(0.2),
-        )  # fmt: skip
-        self.rnn = nn.LSTM(c, c, conf.layers, batch_first=True, bidirectional=True, dropout=0.2 if conf.layers > 1 else 0.0)
-        self.out = nn.Linear(2 * c, len(vocabulary))
+        layers: list[nn.Module] = []
+        for n in range(conf.convs):
+            stride = conf.subsample if n == conf.convs - 1 else 1
+            layers += [nn.Conv1d(c if n else n_mels, c, 5, padding=2, stride=stride), nn.ReLU(), nn.Dropout(0.2)]
+        self.front = nn.Sequential(*layers)
+        between = 0.2 if conf.layers > 1 else 0.0
+        self.rnn = nn.LSTM(c, c, conf.layers, batch_first=True, bidirectional=True, dropout=between) if conf.layers else None
+        self.out = nn.Linear(2 * c if conf.layers else c, len(vocabulary))
+        self.register_buffer("prior", torch.full((len(vocabulary),), 1 / len(vocabulary)))
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
-        """(B, T', V) log-probabilities and (B,) their lengths."""
+        """(B, T', V) scores, log-probabilities where `label_prior` is 0, and (B,) their lengths."""
         hidden = self.front(speech.feats.transpose(1, 2)).transpose(1, 2)
         lengths = (speech.lengths - 1) // self.conf.subsample + 1
-        packed = pack_padded_sequence(hidden, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden.size(1))
-        return self.out(hidden).log_softmax(-1), lengths
+        if self.rnn is not None:
+            packed = pack_padded_sequence(hidden, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden.size(1))
+        logp = self.out(hidden).float().log_softmax(-1)
+        if not self.conf.label_prior:
+            return logp, lengths
+        if self.training:
+            self._watch(logp.detach(), lengths)
+        return logp - self.conf.label_prior * self.prior.clamp(min=RAREST).log(), lengths
+
+    def _watch(self, logp: Tensor, lengths: Tensor) -> None:
+        """Follows the mean posterior of each label."""
+        inside = (torch.arange(logp.size(1), device=logp.device) < lengths[:, None])[..., None]
+        self.prior.lerp_((logp.exp() * inside).sum((0, 1)) / inside.sum(), PRIOR_RATE)
 
     def loss(self, batch: Batch) -> Loss:
         assert batch.speech is not None
         logp, lengths = self.emissions(batch.speech)
         ids, id_lengths = self.vocabulary.encode(batch.texts, logp.device)
-        value = nn.functional.ctc_loss(logp.float().transpose(0, 1), ids, lengths, id_lengths, reduction="none", zero_infinity=True)
+        value = nn.functional.ctc_loss(logp.transpose(0, 1), ids, lengths, id_lengths, reduction="none", zero_infinity=True)
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})
 
     @torch.no_grad()

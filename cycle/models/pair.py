@@ -50,7 +50,7 @@ def build_asr(config: Config, vocabulary: Vocabulary) -> EspnetRecognizer:
     from cycle.models.espnet_asr import EspnetRecognizer
 
     conf, init = _init(config.asr, vocabulary)
-    model = EspnetRecognizer(vocabulary, config.features.n_mels, conf)
+    model = EspnetRecognizer(vocabulary, config.features.n_mels, conf, config.augment)
     if init:
         load_weights(model.model, init)
     return model
@@ -70,7 +70,7 @@ def build_tts(config: Config, vocabulary: Vocabulary, voices: Voices) -> EspnetS
 def load_asr(folder: Path, config: Config, device: torch.device) -> EspnetRecognizer:
     from cycle.models.espnet_asr import EspnetRecognizer
 
-    return EspnetRecognizer.load(folder / "asr", config.features.n_mels).to(device).eval()
+    return EspnetRecognizer.load(folder / "asr", config.features.n_mels, config.augment).to(device).eval()
 
 
 def load_tts(folder: Path, config: Config, voices: Voices, device: torch.device) -> EspnetSynthesizer:

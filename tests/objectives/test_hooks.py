@@ -85,7 +85,7 @@ def test_begin_tells_those_who_ask():
 
 
 def test_the_origin_is_the_folder_frozen(tmp_path):
-    config = replace(load("mini", "cycle", []), aligner=FrameModel(8, 1, 1, 1, 1e-3, 100))
+    config = replace(load("mini", "cycle", []), aligner=FrameModel(8, 2, 0, 0.3, 1, 1, 1e-3, 100))
     exp = Experiment(tmp_path, config, "mini", "cycle")
     asr, tts, vocabulary = recognizer(), synthesizer(), Vocabulary.of(TEXTS)
     asr.save(tmp_path / "round_00/asr")
