@@ -116,17 +116,17 @@ def _errors(story: Story, number: int) -> dict[str, int]:
 def ask(exp: Experiment, rounds: list[int], chosen: list[Sample]) -> list[Sample]:
     """Fills the samples with what the models say."""
     chosen = [s for s in chosen if s.kind == "text" or _with_features(exp, s)]
-    voices, vocabulary = read_voices(exp.tokens), Vocabulary.read(exp.tokens / "tokens.txt")
+    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     if (exp.aligner / "model.pth").is_file():
         aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, CPU)
         for s in chosen:
             if s.kind == "test" and s.feats is not None:
                 s.rhythm = _array(aligner.align(speech_of([s.feats]), [s.tokens])[0][0])
     for number in rounds:
-        asr, tts = load_asr(exp.round(number), exp.config, CPU), load_tts(exp.round(number), exp.config, voices, CPU)
+        asr, speaks = load_asr(exp.round(number), exp.config, CPU), (exp.round(number) / "tts/model.pth").is_file()
+        tts = load_tts(exp.round(number), exp.config, read_voices(exp.tokens), CPU) if speaks else None
         for s in chosen:
-            spk = s.spk if s.spk in voices.speakers else voices.speakers[0]
-            s.views.append(_view(s, number, asr, tts, spk, exp))
+            s.views.append(_view(s, number, asr, tts, exp))
     return chosen
 
 
@@ -142,7 +142,7 @@ def _with_features(exp: Experiment, sample: Sample) -> bool:
     return True
 
 
-def _view(s: Sample, number: int, asr: EspnetRecognizer, tts: EspnetSynthesizer, spk: str, exp: Experiment) -> View:
+def _view(s: Sample, number: int, asr: EspnetRecognizer, tts: EspnetSynthesizer | None, exp: Experiment) -> View:
     view = View(number)
     if s.feats is not None:
         speech = speech_of([s.feats])
@@ -151,7 +151,8 @@ def _view(s: Sample, number: int, asr: EspnetRecognizer, tts: EspnetSynthesizer,
         if s.tokens:
             _look(view, asr, s, exp)
     view.said = s.tokens or view.hyp
-    if view.said:
+    if view.said and tts is not None:
+        spk = s.spk if s.spk in tts.voices.speakers else tts.voices.speakers[0]
         feats, frames = tts.spoken(view.said, spk)
         view.spoken, view.durations = _array(feats), _array(frames)
         if s.feats is None:

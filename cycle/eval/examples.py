@@ -41,7 +41,9 @@ class Change:
 
 
 def changes(story: Story) -> list[Change]:
-    """The scored systems against each other first, then round by round."""
+    """The scored systems against each other first, then round by round; nothing where the metric counts no errors."""
+    if not story.counts_errors:
+        return []
     systems = [(f"{name}", told.hypotheses(story.exp, name)) for name in ("baseline", story.recipe)]
     rounds = [(f"round {row['round']}", told.round_hypotheses(story, row["round"])) for row in story.rounds]
     pairs = [(systems[0], systems[1])]

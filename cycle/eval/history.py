@@ -38,7 +38,7 @@ def pools(story: Story) -> list[Pool]:
         folder = story.exp.data(name)
         if (folder / "wav.scp").is_file() or (folder / "text").is_file():
             found.append(_pool(folder, name))
-        else:
+        elif getattr(story.exp.config.pools, name) != 0:
             story.lacks(f"Pool {name}: stage 1 has not made it.")
     return found
 

@@ -84,13 +84,13 @@ def picture(drawn: Drawn, folder: Path) -> dict[str, str]:
 def cards(told: Story) -> list[dict[str, str]]:
     """The few numbers that a reader wants first."""
     found = []
-    error = str(told.summary["metric"]).endswith("error_rate")
+    error = told.counts_errors
     for system in dict.fromkeys(("baseline", told.recipe)):
         score = score_of(told.systems.get(system))
         if score is not None:
             found.append((f"{tables.percent(score)} %" if error else f"{score:.3g}", f"{system}: {'test error' if error else 'test'}"))
     reduction = number(told.summary.get("relative_reduction"))
-    if reduction is not None:
+    if reduction is not None and error:
         found.append(
             (f"{100 * abs(reduction):.1f} %", "fewer errors than the baseline" if reduction >= 0 else "more errors than the baseline")
         )

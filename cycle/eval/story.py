@@ -59,6 +59,11 @@ class Story:
         return str(self.summary["recipe"])
 
     @property
+    def counts_errors(self) -> bool:
+        """Whether the metric is an error rate, so that there are errors to look at."""
+        return str(self.summary["metric"]).endswith("error_rate")
+
+    @property
     def units(self) -> Units:
         """Tokens to what the metric counts."""
         return next(iter(self.language.rates.values()))
@@ -111,6 +116,8 @@ def read(exp: Experiment, summary: dict[str, Any] | None = None) -> Story:
     for system, entry in story.summary["systems"].items():
         if score_of(entry) is None:
             story.lacks(f"System {system}: its score is no number.")
+            continue
+        if not story.counts_errors:
             continue
         file = exp.scores / system / "per_utt.tsv"
         rows = story.attempt(f"Errors per utterance of {system} ({file.name})", _per_utt, file)

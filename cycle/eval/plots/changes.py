@@ -15,8 +15,10 @@ from cycle.eval.style import COLORS, RED, Style
 from cycle.eval.syllables import repairs
 
 
-def changes_table(story: Story) -> Rows:
+def changes_table(story: Story) -> Rows | None:
     """Units of the test references, against the round before; the last row is the scored system against the baseline."""
+    if not story.counts_errors:
+        return None
     rounds = {row["round"]: told.round_hypotheses(story, row["round"]) for row in story.rounds}
     known = [number for number, hyps in rounds.items() if hyps]
     rows: Rows = []

@@ -10,15 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from cycle.eval.figures import Rows
-from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, panels, percent, short, whiskers
+from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, panels, short, whiskers
 from cycle.eval.story import Story, number, score_of
 from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 
 
 def unit_of(story: Story) -> tuple[str, float]:
     """What a score is called on an axis, and by what it is multiplied there."""
-    metric = str(story.summary["metric"])
-    return ("error (%)", 100.0) if metric.endswith("error_rate") else (metric.replace("_", " "), 1.0)
+    return ("error (%)", 100.0) if story.counts_errors else (str(story.summary["metric"]).replace("_", " "), 1.0)
 
 
 # Systems
@@ -62,6 +61,7 @@ def rounds_table(story: Story) -> Rows:
     A round has an interval where it is a scored system: pretraining is the baseline, the best round the recipe's.
     """
     scored = {0: "baseline", **({story.best: story.recipe} if story.best else {})}
+    unit, scale = unit_of(story)
     rows: Rows = []
     for name in ("dev", "test"):
         for row in story.rounds:
@@ -73,36 +73,37 @@ def rounds_table(story: Story) -> Rows:
             known = score_of(entry)
             same = known is not None and abs(known - rate) < 1e-4  # else the interval is of another decoding
             low, high = ends(entry) if same else (None, None)
-            rows.append({"kind": "round", "name": name, "round": row["round"], "rate": rate, "low": low, "high": high})
+            rows.append({"kind": "round", "name": name, "round": row["round"], "rate": rate, "low": low, "high": high, "unit": unit,
+                         "scale": scale})  # fmt: skip
     others = [row for row in systems_table(story) if row["system"] != story.recipe] if rows else []
     return rows + [
-        {"kind": "reference", "name": row["system"], "round": None, **{k: row[k] for k in ("rate", "low", "high")}} for row in others
+        {"kind": "reference", "name": row["system"], "round": None, **{k: row[k] for k in ("rate", "low", "high", "unit", "scale")}}
+        for row in others
     ]
 
 
 def draw_rounds(canvas: Canvas, rows: Rows, style: Style) -> None:
     axes: Axes = canvas.add_subplot()
-    references = [r for r in rows if r["kind"] == "reference"]
+    references, scale = [r for r in rows if r["kind"] == "reference"], float(rows[0]["scale"] or 1)
     canvas.set_size_inches(style.column, 2.0 + 0.13 * math.ceil((len(references) + 2) / 3))
     for color, form, name in ((GREY, "o--", "dev"), (BLUE, "s-", "test")):
         line = [r for r in rows if r["kind"] == "round" and r["name"] == name]
         if line:
-            axes.errorbar(
-                [r["round"] for r in line], [percent(r["rate"]) for r in line], yerr=whiskers(line), fmt=form, capsize=2, color=color,
-                label=name,
-            )  # fmt: skip
+            values = [scale * float(r["rate"] or 0) for r in line]
+            axes.errorbar([r["round"] for r in line], values, yerr=whiskers(line, scale), fmt=form, capsize=2, color=color, label=name)
     for row, color, dash in zip(references, (RED, *COLORS[2:7]) * 2, (":", "-.", "--", (0, (5, 1))) * 3, strict=False):
-        axes.axhline(percent(row["rate"]), color=color, linestyle=dash, linewidth=0.9, label=short(row["name"]))
+        axes.axhline(scale * float(row["rate"] or 0), color=color, linestyle=dash, linewidth=0.9, label=short(row["name"]))
     axes.set_xticks(sorted({int(r["round"]) for r in rows if isinstance(r["round"], int)}))
     from_zero(axes)
     axes.set_xlabel("round (0 is pretraining)")
-    axes.set_ylabel("error (%)")
+    axes.set_ylabel(str(rows[0]["unit"]))
     legend_above(axes)
 
 
 def say_rounds(rows: Rows) -> str:
-    parts = [(f"round {r['round']} {r['name']}", percent(r["rate"])) for r in rows if r["kind"] == "round"]
-    return listed(parts) + "." if parts else ""
+    scale = float(rows[0]["scale"] or 1)
+    parts = [(f"round {r['round']} {r['name']}", scale * float(r["rate"] or 0)) for r in rows if r["kind"] == "round"]
+    return listed(parts, " %" if scale == 100 else "") + "." if parts else ""
 
 
 # Every loss and metric

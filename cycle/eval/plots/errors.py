@@ -42,7 +42,9 @@ def aligned(story: Story, system: str, tokens: bool = False) -> list[list[Step]]
 KINDS = {"sub": "replaced", "ins": "inserted", "del": "lost"}
 
 
-def kinds_table(story: Story) -> Rows:
+def kinds_table(story: Story) -> Rows | None:
+    if not story.counts_errors:
+        return None
     rows: Rows = []
     for system, utts in story.per_utt.items():
         ref = sum(r["ref"] for r in utts)
@@ -86,8 +88,10 @@ def grouped(story: Story, systems: list[str], name: str, groups: list[str], memb
     return rows
 
 
-def lengths_table(story: Story, most: int = 8) -> Rows:
+def lengths_table(story: Story, most: int = 8) -> Rows | None:
     """Rates over utterances of equal length (at most `most` groups of about equal size), with intervals."""
+    if not story.counts_errors:
+        return None
     lengths = sorted(r["ref"] for rows in story.per_utt.values() for r in rows if r["ref"])
     if not lengths:
         return []
@@ -101,8 +105,10 @@ def lengths_table(story: Story, most: int = 8) -> Rows:
     return grouped(story, list(story.per_utt), "length", list(spans.values()), span)
 
 
-def speakers_table(story: Story) -> Rows:
+def speakers_table(story: Story) -> Rows | None:
     """The speakers with most reference units; the error of each."""
+    if not story.counts_errors:
+        return None
     size: dict[str, int] = {}
     for row in next(iter(story.per_utt.values()), []):
         size[row["spk"]] = size.get(row["spk"], 0) + row["ref"]
@@ -204,8 +210,10 @@ def draw_bars(name: str, label: str) -> Callable[[Canvas, Rows, Style], None]:
 # Confusions
 
 
-def confusions_table(story: Story) -> Rows:
+def confusions_table(story: Story) -> Rows | None:
     """The recipe's most confused tokens (or the last system's there is)."""
+    if not story.counts_errors:
+        return None
     systems = pair(story)
     if not systems:
         return []
