@@ -76,7 +76,7 @@ def parser() -> Parser:
     transcribe = verbs.add_parser("transcribe", help="recordings to text")
     transcribe.add_argument("path", type=Path, metavar="EXP")
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint"), help="default: that of the experiment")
+    transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint", "attention"), help="default: that of the experiment")
     transcribe.add_argument("--beam", type=positive, metavar="N")
     transcribe.add_argument("--ctc-weight", type=float, metavar="W", help="of joint search, which is stock ESPnet's")
     synthesize = verbs.add_parser("synthesize", help="text to a WAV file")

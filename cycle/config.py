@@ -82,7 +82,7 @@ class Pretrain:
 
 @dataclass
 class Search:
-    method: str = "ctc_beam"  # ctc_greedy, ctc_beam, joint (ESPnet's beam search)
+    method: str = "ctc_beam"  # ctc_greedy, ctc_beam, joint (ESPnet's beam search), attention (the same by the decoder alone)
     beam: int = 8
     top_k: int = 16  # tokens that may extend a hypothesis in one frame
     nbest: int = 1
@@ -171,6 +171,7 @@ class Config:
     seed: int
     preset: str
     precision: str
+    models: list[str]  # asr, tts: those that are trained
     corpus: Corpus
     pools: Pools
     features: Features
@@ -187,6 +188,8 @@ class Config:
     run: Run
 
 
+SEARCHES = ("ctc_greedy", "ctc_beam", "joint", "attention")
+MADE_BY_TTS = ("synthetic", "text", "speech")  # streams that need a synthesiser: what it says, what it is to say, what it judges
 OTHERS = "*"  # in presets and controls: every objective that they do not name
 
 
@@ -317,12 +320,28 @@ def _check(merged: DictConfig) -> None:
         "rounds.on_collapse": ("rollback", "stop"),
         "rounds.label.source": ("asr", "oracle"),
     }
-    choices |= {f"{search}.method": ("ctc_greedy", "ctc_beam", "joint") for search in ("decode", "lm", "rounds.label.search")}
+    choices |= {f"{search}.method": SEARCHES for search in ("decode", "lm", "rounds.label.search")}
     for key, allowed in choices.items():
         if OmegaConf.select(merged, key) not in allowed:
             raise UserError(f"{key}: {OmegaConf.select(merged, key)!r}", None, f"choose one of: {', '.join(allowed)}")
+    _check_models(merged)
     if merged.aligner.subsample != 1:
         raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
+
+
+def _check_models(merged: DictConfig) -> None:
+    """A recipe cannot use a model that is not trained.
+
+    Raises:
+        UserError: it does, or there is no such model.
+    """
+    if list(merged.models) not in (["asr"], ["asr", "tts"]):
+        raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
+    for name, objective in merged.rounds.objectives.items() if "tts" not in merged.models else ():
+        for stream in MADE_BY_TTS:
+            if objective.weight > 0 and objective.mix.get(stream, 0) > 0:
+                what = f"rounds.objectives.{name}.mix: {stream!r} needs a synthesiser, and models are {list(merged.models)}"
+                raise UserError(what, None, "take another recipe; for captions: caption, caption_scst, caption_dpo, scheduled_sampling")
 
 
 def as_dict(config: Config) -> dict[str, Any]:

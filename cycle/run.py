@@ -172,7 +172,8 @@ def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace)
         return
     from cycle.decode import open_judge
 
-    open_judge(exp)  # one for all, before several would train it at once
+    if "tts" in exp.config.models:
+        open_judge(exp)  # one for all, before several would train it at once
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
 
     def work(name: str) -> tuple[str, int]:
