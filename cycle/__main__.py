@@ -95,6 +95,11 @@ def parser() -> Parser:
     bench.add_argument("--utterances", type=positive, default=200, metavar="N", help="of the test pool (exchange; default: 200)")
     bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train; default: 100)")
     bench.add_argument("--json", type=Path, metavar="FILE")
+    captions = verbs.add_parser("captions", help="score captions against several references: CIDEr-D, BLEU, ROUGE-L")
+    captions.add_argument("references", type=Path, metavar="REFS.csv", help="file_name,caption_1,caption_2,...")
+    captions.add_argument(
+        "hypotheses", nargs="?", type=Path, metavar="HYPS.csv", help="default: each clip's first caption, against its others"
+    )
     compare = verbs.add_parser("compare", help="one table over experiments")
     compare.add_argument("paths", nargs="+", type=Path, metavar="EXP")
     compare.add_argument("--json", type=Path, metavar="FILE")
@@ -120,6 +125,8 @@ def dispatch(argv: Sequence[str]) -> int:
         return importlib.import_module("cycle.run").main(options)  # type: ignore[no-any-return]
     if options.verb == "check":
         return importlib.import_module("cycle.check").main(options.path, options.listing)  # type: ignore[no-any-return]
+    if options.verb == "captions":
+        return importlib.import_module("cycle.agree").main(options.references, options.hypotheses)  # type: ignore[no-any-return]
     if options.verb == "bench":
         return importlib.import_module("cycle.bench").main(options)  # type: ignore[no-any-return]
     if options.verb == "new-corpus":

@@ -18,7 +18,15 @@ from cycle.experiment import Experiment
 from cycle.files import atomic_dir, write_text
 from cycle.log import log
 
-HEAD = ("corpus", "seed", "preset", "device", "seconds", "relative_reduction")  # of summary.json, null where an older one lacks them
+HEAD = (
+    "corpus",
+    "seed",
+    "preset",
+    "device",
+    "seconds",
+    "relative_reduction",
+    "higher_is_better",
+)  # of summary.json, null where an older one lacks them
 Table = dict[str, list[Any]]  # header, rows
 
 
@@ -43,7 +51,8 @@ def result_table(exp: Experiment, told: Story) -> Table:
     """The systems as `compare` shows them; its notes join what is missing."""
     rows, notes = compare.compare([exp.root])
     told.missing += [note.removeprefix(f"{exp.root}: ") for note in notes if " is missing: " not in note]
-    return {"header": list(compare.HEADER[1:]), "rows": [list(row.cells()[1:]) for row in rows]}
+    header = compare.VALUES if told.summary.get("higher_is_better") else compare.HEADER
+    return {"header": list(header[1:]), "rows": [list(row.cells()[1:]) for row in rows]}
 
 
 def page(told: Story, results: Table, made: list[figures.Figure], drawn: Path, language: Spelling) -> str:
@@ -79,12 +88,23 @@ def page(told: Story, results: Table, made: list[figures.Figure], drawn: Path, l
 
 
 def rate_table(told: Story) -> Table:
-    """Every rate of every system in percent, where there is more than the metric's."""
+    """Every rate of every system in percent, where there is more than the metric's; of captions, every score and what they look like."""
+    if told.summary.get("higher_is_better"):
+        return score_table(told)
     names = list(dict.fromkeys(name for entry in told.systems.values() for name in entry.get("rates", {})))
     if len(names) < 2:
         return {"header": [], "rows": []}
     rows = [[system, *(_rate(entry.get("rates", {}).get(name)) for name in names)] for system, entry in told.systems.items()]
     return {"header": ["system", *(f"{name} error %" for name in names)], "rows": rows}
+
+
+def score_table(told: Story) -> Table:
+    """Scores of captions by several metrics, their length and how many differ; those of people stand below."""
+    looks = {system: {**entry.get("scores", {}), **entry.get("shape", {})} for system, entry in told.systems.items()}
+    people = [entry["references"] for entry in told.systems.values() if "references" in entry]
+    looks |= {"references": people[0]} if people else {}
+    names = list(dict.fromkeys(name for look in looks.values() for name in look))
+    return {"header": ["system", *names], "rows": [[system, *(_cell(look.get(name)) for name in names)] for system, look in looks.items()]}
 
 
 def _rate(entry: dict[str, Any] | None) -> str:

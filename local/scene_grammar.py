@@ -33,6 +33,16 @@ COUNTED = ("dog", "bell", "horn", "phone", "knock")
 MANNER = {"loud": ("loudly", "very loudly"), "faint": ("quietly", "softly", "faintly", "in the distance")}
 OFTEN = {1: ("once", "one time"), 3: ("three times", "several times", "repeatedly")}
 
+# How one, two or three parts are put together; by gerunds (true) or by sentences.
+ORDER: dict[tuple[int, bool], tuple[str, ...]] = {
+    (1, True): ("{}",),
+    (1, False): ("{}",),
+    (2, True): ("{} followed by {}", "{} followed by {}", "{} and then {}", "{1} after {0}"),
+    (2, False): ("{} and then {}", "{} before {}", "first {} and then {}", "{} and after that {}"),
+    (3, True): ("{} followed by {} and then {}", "{} then {} and finally {}"),
+    (3, False): ("{} then {} and then {}", "first {} then {} and finally {}", "{} and {} before {}"),
+}
+
 
 @dataclass(frozen=True)
 class Event:
@@ -104,11 +114,4 @@ def _part(event: Event, noun: bool, chance: random.Random) -> str:
 
 
 def _in_order(said: list[str], nouns: bool, chance: random.Random) -> str:
-    if len(said) == 1:
-        return said[0]
-    if len(said) == 3:
-        return chance.choice(("{} followed by {} and then {}", "{} then {} and finally {}") if nouns else
-                             ("{} then {} and then {}", "first {} then {} and finally {}", "{} and {} before {}")).format(*said)  # fmt: skip
-    if nouns:
-        return chance.choice(("{} followed by {}", "{} followed by {}", "{} and then {}", "{1} after {0}")).format(*said)
-    return chance.choice(("{} and then {}", "{} before {}", "first {} and then {}", "{} and after that {}")).format(*said)
+    return chance.choice(ORDER[len(said), nouns]).format(*said)

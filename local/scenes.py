@@ -1,4 +1,4 @@
-"""The corpus `scenes`: acoustic scenes mixed on the spot, in the layout of a captioning corpus (folders of audio, a CSV of captions each)."""
+"""The corpus `scenes`: acoustic scenes mixed on the spot, in the layout of a captioning corpus: folders of audio, each with a CSV."""
 
 from __future__ import annotations
 

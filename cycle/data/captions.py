@@ -40,11 +40,15 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
             name = next((header.index(known) for known in NAMES if known in header), None)
             places = [i for i, column in enumerate(header) if column.startswith("caption")]
             if name is None or not places:
-                raise UserError("has no columns for names and captions", f"{path}:1", "its first row must be file_name,caption_1,caption_2,...")
+                raise UserError(
+                    "has no columns for names and captions", f"{path}:1", "its first row must be file_name,caption_1,caption_2,..."
+                )
             for row in rows:
                 number, end = number + 1, rows.line_num
                 if row and len(row) != len(header):
-                    raise UserError(f"the row has {len(row)} fields, the first row {len(header)}", f"{path}:{number}", "put quotes around commas")
+                    raise UserError(
+                        f"the row has {len(row)} fields, the first row {len(header)}", f"{path}:{number}", "put quotes around commas"
+                    )
                 if row:
                     yield number, row[name], [row[i] for i in places]
                 number = end

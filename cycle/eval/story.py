@@ -35,8 +35,9 @@ class Story:
 
     @property
     def systems(self) -> dict[str, dict[str, Any]]:
-        """Entries of summary.json by system, those with a rate."""
-        return {name: entry for name, entry in self.summary["systems"].items() if entry.get("rate") is not None}
+        """Entries of summary.json by system, those with a rate; a value of a metric that is no error rate stands for it."""
+        entries = {name: {"rate": entry.get("value"), **entry} for name, entry in self.summary["systems"].items()}
+        return {name: entry for name, entry in entries.items() if entry["rate"] is not None}
 
 
 def read(exp: Experiment, summary: dict[str, Any]) -> Story:
@@ -47,6 +48,8 @@ def read(exp: Experiment, summary: dict[str, Any]) -> Story:
     story.losses = _losses(exp.path / "metrics.jsonl")
     for system in story.systems:
         file = exp.scores / system / "per_utt.tsv"
+        if summary.get("higher_is_better"):
+            continue  # values have no errors to count
         if file.is_file():
             story.per_utt[system] = _per_utt(file)
         else:

@@ -74,7 +74,9 @@ class EspnetRecognizer(nn.Module):
     def _ctc(self) -> Any:
         if self.model.ctc is None:
             raise UserError(
-                "model_conf.ctc_weight is 0: there is no CTC branch", "conf/asr", "give it a weight, or use by: attention, search: attention"
+                "model_conf.ctc_weight is 0: there is no CTC branch",
+                "conf/asr",
+                "give it a weight, or use by: attention, search: attention",
             )
         return self.model.ctc
 

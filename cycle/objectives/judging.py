@@ -22,8 +22,9 @@ class TextJudge:
     """Judges transcripts.
 
     Args:
-        reward: name: weight; `error_rate` needs the batch's true texts, `cider` is CIDEr-D against all texts of a paired clip, `round_trip` is the synthesiser's score of the recording under the
-            transcript's own alignment, `text_prior` the n-gram's log-probability per token.
+        reward: name: weight; `error_rate` needs the batch's true texts, `cider` is CIDEr-D against all texts of a paired clip,
+            `round_trip` the synthesiser's score of the recording under the transcript's own alignment, `text_prior` the n-gram's
+            log-probability per token.
         level: unit of the error rate: token, syllable, word, char, ...
 
     Raises:
