@@ -88,12 +88,12 @@ def parser() -> Parser:
     for use in (transcribe, synthesize):
         use.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
         use.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    bench = verbs.add_parser("bench", help="measure against stock ESPnet, side by side")
-    bench.add_argument("what", choices=("exchange", "train"))
+    bench = verbs.add_parser("bench", help="measure against stock ESPnet, side by side; or what the reward costs")
+    bench.add_argument("what", choices=("exchange", "train", "reward"))
     bench.add_argument("path", nargs="?", type=Path, metavar="EXP", help="a pretrained experiment (default: pretrains mini in exp/bench)")
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     bench.add_argument("--utterances", type=positive, default=200, metavar="N", help="of the test pool (exchange; default: 200)")
-    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train; default: 100)")
+    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train, reward; default: 100)")
     bench.add_argument("--json", type=Path, metavar="FILE")
     captions = verbs.add_parser("captions", help="score captions against several references: CIDEr-D, BLEU, ROUGE-L")
     captions.add_argument("references", type=Path, metavar="REFS.csv", help="file_name,caption_1,caption_2,...")
@@ -128,7 +128,8 @@ def dispatch(argv: Sequence[str]) -> int:
     if options.verb == "captions":
         return importlib.import_module("cycle.agree").main(options.references, options.hypotheses)  # type: ignore[no-any-return]
     if options.verb == "bench":
-        return importlib.import_module("cycle.bench").main(options)  # type: ignore[no-any-return]
+        module = "cycle.bench_reward" if options.what == "reward" else "cycle.bench"
+        return importlib.import_module(module).main(options)  # type: ignore[no-any-return]
     if options.verb == "new-corpus":
         return importlib.import_module("cycle.new_corpus").main(options)  # type: ignore[no-any-return]
     if options.verb == "compare":

@@ -26,7 +26,9 @@ def unpack(archive: Path, name: str) -> Path:
         return target
     program = next((p for p in PROGRAMS if shutil.which(p)), None)
     if program is None:
-        raise UserError("is a 7z archive, and no program here reads it", archive, "install 7z or bsdtar (apt install p7zip-full), or unpack it")
+        raise UserError(
+            "is a 7z archive, and no program here reads it", archive, "install 7z or bsdtar (apt install p7zip-full), or unpack it"
+        )
     log.info("unpacking %s", archive.name)
     with atomic_dir(archive.parent / f".{name}.unpacked") as aside:
         words = [program, *(word.format(folder=aside, archive=archive) for word in PROGRAMS[program])]

@@ -40,7 +40,7 @@ def test_what_comes_first_is_told_first_unless_the_words_say_otherwise() -> None
     chance = random.Random(3)
     for _ in range(400):
         heard = scene(chance)
-        names = [{subject for subject in WORDS[event.name][0]} for event in heard.events]
+        names = [set(WORDS[event.name][0]) for event in heard.events]
         for text in captions(heard, chance):
             places = [min((text.find(s) for s in subjects if s in text), default=-1) for subjects in names]
             if heard.behind or " after " in text or min(places) < 0 or any(a & b for a in names for b in names if a is not b):
@@ -104,7 +104,13 @@ def test_clotho(tmp_path: Path, places: tuple[str, str], caplog: pytest.LogCaptu
         prepare.main(exp)
     assert check.faults(exp.path) == []
     told = read_json(exp.path / "data/summary.json")
-    assert {name: pool["utterances"] for name, pool in told["pools"].items()} == {"paired": 24, "speech": 0, "text": 0, "dev": 6, "test": 12}
+    assert {name: pool["utterances"] for name, pool in told["pools"].items()} == {
+        "paired": 24,
+        "speech": 0,
+        "text": 0,
+        "dev": 6,
+        "test": 12,
+    }
     assert "'paired' holds 25 utterances with their text, the full corpus 3839" in caplog.text
     references = kaldi.read_references(exp.data("test"))
     assert references["evaluation_(sound)_00"] == [

@@ -53,7 +53,11 @@ def test_shape_by_hand() -> None:
     """Endings of references: barks, falls. Captions: one fine, one twice the same, one cut, one that says a pair twice, one empty."""
     look = captions.shape(["a dog barks", "a dog barks", "a dog and a", "rain falls rain falls", ""], [["a dog barks"], ["rain falls"]])
     assert look == {"length": 2.8, "distinct": 4, "words": 6, "repeated": 0.2, "cut": 0.4}
-    assert captions.repeats("a a".split()) and captions.repeats("x a b c d a b c d".split()) and not captions.repeats("a b a c".split())
+    assert (
+        captions.repeats(["a", "a"])
+        and captions.repeats(["x", "a", "b", "c", "d", "a", "b", "c", "d"])
+        and not captions.repeats(["a", "b", "a", "c"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_batch_is_its_items_whatever_the_order() -> None:
     references, _ = small()
     frequencies = DocumentFrequencies(references.values())
     rng = random.Random(1)
-    words = "a dog bird barks sings and then loudly rain".split()
+    words = ["a", "dog", "bird", "barks", "sings", "and", "then", "loudly", "rain"]
     drawn = [" ".join(rng.choices(words, k=rng.randint(0, 14))) for _ in range(40)] + ["a dog barks"] * 5
     clips = rng.choices(list(references), k=len(drawn))
     batch = CiderD(references, frequencies)(drawn, clips)
