@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cycle.errors import UserError
-from cycle.eval import tables
+from cycle.eval import per_utt, tables
 from cycle.eval.bootstrap import paired_p
+from cycle.eval.per_utt import PerUtt
 from cycle.files import read_json, write_json
 
 HEADER = ("experiment", "system", "unit", "error %", "95 % interval", "errors/ref", "fewer errors %", "p to baseline", "p to recipe")
 VALUES = ("experiment", "system", "metric", "value", "95 % interval", "n", "gain %", "p to baseline", "p to recipe")
 SETS = {"test": "", "dev": "dev"}  # where score puts a set's files, inside a system's folder
-PerUtt = dict[str, tuple[float, int]]  # utt: errors and reference units, or a value and 1
 
 
 @dataclass(frozen=True)
@@ -136,13 +135,13 @@ def _experiment(path: Path, subset: str, resamples: int, seed: int) -> tuple[lis
             entries[system] = scored
         else:
             notes.append(f"{path}: {system} has no score on {subset}")
-    per_utt = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
+    counted = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
     baseline = entries.get("baseline")
     rows: list[Row | ValueRow] = []
     for system, entry in entries.items():
         ps: list[float | None] = []
         for other in ("baseline", summary["recipe"]):
-            p, why = _paired(per_utt, system, other, resamples, seed)
+            p, why = _paired(counted, system, other, resamples, seed)
             ps.append(p)
             notes += [f"{path}: no p-value of {system} against {other}: {why}"] if why else []
         rows.append(_row(path, system, summary, entry, baseline if system != "baseline" else None, ps))
@@ -162,11 +161,11 @@ def _row(
     return Row(str(path), system, unit, entry["errors"], entry["ref"], entry["rate"], span, reduction, *ps)
 
 
-def _paired(per_utt: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
+def _paired(counted: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
     """The p-value, or why there is none; neither for a system against itself or against one that was not run."""
-    if system == other or other not in per_utt:
+    if system == other or other not in counted:
         return None, None
-    ours, theirs = per_utt[system], per_utt[other]
+    ours, theirs = counted[system], counted[other]
     if ours is None or theirs is None:
         return None, "errors per utterance are missing, run stage 6 again"
     if {utt: ref for utt, (_, ref) in ours.items()} != {utt: ref for utt, (_, ref) in theirs.items()}:
@@ -199,14 +198,4 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 def read_per_utt(path: Path) -> PerUtt | None:
     """Errors and reference units of each utterance, or its value and 1; None where the file is missing."""
-    if not path.is_file():
-        return None
-    with open(path, encoding="utf-8", newline="") as handle:
-        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["utt"]: _counted(row) for row in rows}
-
-
-def _counted(row: dict[str, str]) -> tuple[float, int]:
-    if "value" in row:
-        return float(row["value"]), 1
-    return int(row["sub"]) + int(row["ins"]) + int(row["del"]), int(row["ref"])
+    return per_utt.read(path) if path.is_file() else None
