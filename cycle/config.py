@@ -324,24 +324,24 @@ def _check(merged: DictConfig) -> None:
     for key, allowed in choices.items():
         if OmegaConf.select(merged, key) not in allowed:
             raise UserError(f"{key}: {OmegaConf.select(merged, key)!r}", None, f"choose one of: {', '.join(allowed)}")
-    _check_models(merged)
+    if list(merged.models) not in (["asr"], ["asr", "tts"]):
+        raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
     if merged.aligner.subsample != 1:
         raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
 
 
-def _check_models(merged: DictConfig) -> None:
-    """A recipe cannot use a model that is not trained.
+def needs_no_tts(config: Config) -> None:
+    """Where no synthesiser is trained, no objective may want what only it can make.
 
     Raises:
-        UserError: it does, or there is no such model.
+        UserError: one does; names it, and recipes that do not.
     """
-    if list(merged.models) not in (["asr"], ["asr", "tts"]):
-        raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
-    for name, objective in merged.rounds.objectives.items() if "tts" not in merged.models else ():
+    for name, objective in config.rounds.objectives.items() if "tts" not in config.models else ():
         for stream in MADE_BY_TTS:
             if objective.weight > 0 and objective.mix.get(stream, 0) > 0:
-                what = f"rounds.objectives.{name}.mix: {stream!r} needs a synthesiser, and models are {list(merged.models)}"
-                raise UserError(what, None, "take another recipe; for captions: caption, caption_scst, caption_dpo, scheduled_sampling")
+                what = f"{stream!r} needs a synthesiser, and models are {config.models}"
+                remedy = "take another recipe or control; for captions: caption, caption_scst, caption_dpo, scheduled_sampling"
+                raise UserError(what, f"rounds.objectives.{name}.mix", remedy)
 
 
 def as_dict(config: Config) -> dict[str, Any]:

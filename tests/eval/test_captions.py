@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cycle import agree
+from cycle import captions as verb
 from cycle.data.text import spelling
 from cycle.errors import UserError
 from cycle.eval import captions
@@ -88,14 +88,14 @@ def test_the_command_scores_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     refs = table(tmp_path / "r.csv", "file_name,caption_1,caption_2,caption_3", 'x.wav,"A dog, barking",A dog barks,"One\ndog"',
                  "y.wav,Il pleut.,,Es regnet heftig", "z.wav,alone,,")  # fmt: skip
     hyps = table(tmp_path / "h.csv", "file_name,caption", "y.wav,es regnet heftig", "x.wav,a dog barking", "z.wav,")
-    assert agree.main(refs, hyps) == 0
+    assert verb.main(refs, hyps) == 0
     found = json.loads(capsys.readouterr().out)
     alone = captions.scores(
         {"x": ["a dog barking", "a dog barks", "one dog"], "y": ["il pleut", "es regnet heftig"], "z": ["alone"]},
         {"x": "a dog barking", "y": "es regnet heftig", "z": ""},
     )
     assert {key: found[key] for key in alone.overall} == pytest.approx(alone.overall) and found["clips"] == 3
-    assert agree.main(refs) == 0
+    assert verb.main(refs) == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 2  # z has but one
 
 
@@ -112,5 +112,5 @@ def test_the_command_scores_files(tmp_path: Path, capsys: pytest.CaptureFixture[
 )
 def test_bad_files_are_named_with_their_line(tmp_path: Path, lines: list[str], said: str) -> None:
     with pytest.raises(UserError) as error:
-        agree.main(table(tmp_path / "r.csv", *lines))
+        verb.main(table(tmp_path / "r.csv", *lines))
     assert said in str(error.value)
