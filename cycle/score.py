@@ -89,7 +89,7 @@ def unshared(rows: list[Row], scorer: ErrorScore | CaptionScore, exp: Experiment
     """The metric over the test utterances whose text and speaker training does not share; nothing where it shares none.
 
     Returns:
-        {"unshared": the figure with its counts}, null where every utterance is shared; {} for a corpus without such utterances.
+        {"unshared": the figure with its counts}, null where too few are left; {} for a corpus without such utterances.
     """
     path = exp.root / "data" / "shared.tsv"  # stage 1 lists them for sets that stand as published
     lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
@@ -97,7 +97,7 @@ def unshared(rows: list[Row], scorer: ErrorScore | CaptionScore, exp: Experiment
     if not shared:
         return {}
     rest = [row for row in rows if row["utt"] not in shared]
-    return {"unshared": {**scorer.entry(rest), "utterances": len(rest)} if rest else None}
+    return {"unshared": {**scorer.entry(rest), "utterances": len(rest)} if len(rest) >= scorer.least else None}
 
 
 def summarize(

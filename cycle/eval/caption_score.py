@@ -25,6 +25,7 @@ class CaptionScore:
     resamples: int
     seed: int
     main = ("value", "n", "ci95")  # of an entry, what is kept of dev
+    least = 2  # clips that can be scored
 
     def entry(self, rows: list[Row]) -> dict[str, Any]:
         """The metric's value alone."""

@@ -39,7 +39,7 @@ def scores(references: Mapping[str, Sequence[str]], captions: Mapping[str, str])
         captions: spelled, for the same clips; an empty one scores nothing.
 
     Raises:
-        UserError: other clips on one side, a clip without references, or no clips.
+        UserError: other clips on one side, a clip without references, or fewer than two clips.
     """
     _comparable(references, captions)
     truth = {clip: [text for text in references[clip] if text.split()] for clip in captions}
@@ -57,6 +57,8 @@ def _comparable(references: Mapping[str, Sequence[str]], captions: Mapping[str, 
     for clip in sorted(captions.keys() ^ references.keys()):
         side = "references" if clip in captions else "a caption"
         raise UserError(f"clip {clip!r} has no {side.removeprefix('a ')}", None, f"give {side}, or leave it out of both sides")
+    if len(captions) < 2:
+        raise UserError("CIDEr-D needs two clips: with one, every word is in every clip and weighs nothing", None, "give more clips")
     for clip, texts in references.items():
         if not any(text.split() for text in texts):
             raise UserError(f"all references of clip {clip!r} are empty", None, "write one, or leave the clip out")

@@ -31,6 +31,7 @@ class ErrorScore:
     seed: int
     where: Path
     main = ("errors", "ref", "rate", "ci95")  # of an entry, what is kept of dev
+    least = 1  # utterances that can be scored
 
     def entry(self, rows: list[Row]) -> dict[str, Any]:
         """The metric's rate alone."""

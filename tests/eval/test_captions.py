@@ -35,7 +35,8 @@ def test_an_empty_caption_scores_nothing() -> None:
         ({"x": ["a"]}, {}, "no captions"),
         ({"x": ["a"]}, {"x": "a", "y": "b"}, "'y' has no references"),
         ({"x": ["a"], "y": ["b"]}, {"x": "a"}, "'y' has no caption"),
-        ({"x": ["", " "]}, {"x": "a"}, "all references of clip 'x' are empty"),
+        ({"x": ["", " "], "y": ["b"]}, {"x": "a", "y": "b"}, "all references of clip 'x' are empty"),
+        ({"x": ["a dog"]}, {"x": "a dog"}, "needs two clips"),
     ],
 )
 def test_what_cannot_be_scored_is_named(refs: dict[str, list[str]], said: dict[str, str], what: str) -> None:
