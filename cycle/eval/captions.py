@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from cycle.errors import UserError
-
-ORDER = 4  # of the n-grams of a repetition
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def shape(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[
 
     Returns:
         length: words a caption; distinct: different captions in the set; words: different words in the set;
-        repeated: share of captions that say a word, or up to four words, twice in a row;
+        repeated: share of captions that say a word twice in a row, or three words in a row again;
         cut: share of captions that end in a word which ends no reference: most of them stop in the middle; so does an empty one.
     """
     spoken = [caption.split() for caption in captions]
@@ -84,7 +83,6 @@ def shape(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[
 
 
 def repeats(words: Sequence[str]) -> bool:
-    """Whether one to four words stand twice in a row."""
-    return any(
-        words[i : i + n] == words[i + n : i + 2 * n] for n in range(1, ORDER + 1) for i in range(len(words) - 2 * n + 1)
-    )  # fmt: skip
+    """Whether a word stands twice in a row, or three words in a row are said again."""
+    threes = list(zip(words, words[1:], words[2:], strict=False))
+    return len(set(threes)) < len(threes) or any(a == b for a, b in pairwise(words))

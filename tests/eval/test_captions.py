@@ -51,14 +51,12 @@ def test_empty_references_among_others_count_for_nothing() -> None:
 
 
 def test_shape_by_hand() -> None:
-    """Endings of references: barks, falls. Captions: one fine, one twice the same, one cut, one that says a pair twice, one empty."""
-    look = captions.shape(["a dog barks", "a dog barks", "a dog and a", "rain falls rain falls", ""], [["a dog barks"], ["rain falls"]])
-    assert look == {"length": 2.8, "distinct": 4, "words": 6, "repeated": 0.2, "cut": 0.4}
-    assert (
-        captions.repeats(["a", "a"])
-        and captions.repeats(["x", "a", "b", "c", "d", "a", "b", "c", "d"])
-        and not captions.repeats(["a", "b", "a", "c"])
-    )
+    """Endings of references: barks, falls. Captions: one fine, twice the same; one cut; one that says three words again and is cut; none."""
+    said = ["a dog barks", "a dog barks", "a dog and a", "rain falls and rain falls and", ""]
+    look = captions.shape(said, [["a dog barks"], ["rain falls"]])
+    assert look == {"length": 3.2, "distinct": 4, "words": 6, "repeated": 0.2, "cut": 0.6}
+    assert all(captions.repeats(list(text)) for text in ("aa", "abcabc", "abcxabc", "xabb"))
+    assert not any(captions.repeats(list(text)) for text in ("abab", "abac", "abcd", "a", ""))
 
 
 @pytest.mark.parametrize(
