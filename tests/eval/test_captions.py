@@ -51,7 +51,7 @@ def test_empty_references_among_others_count_for_nothing() -> None:
 
 
 def test_shape_by_hand() -> None:
-    """Endings of references: barks, falls. Captions: one fine, twice the same; one cut; one that says three words again and is cut; none."""
+    """Endings of references: barks, falls. Captions: one fine, said twice; one cut; one repeating three words, and cut; an empty one."""
     said = ["a dog barks", "a dog barks", "a dog and a", "rain falls and rain falls and", ""]
     look = captions.shape(said, [["a dog barks"], ["rain falls"]])
     assert look == {"length": 3.2, "distinct": 4, "words": 6, "repeated": 0.2, "cut": 0.6}
