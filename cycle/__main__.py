@@ -77,7 +77,7 @@ def parser() -> Parser:
     transcribe = verbs.add_parser("transcribe", help="recordings to text")
     transcribe.add_argument("path", type=Path, metavar="EXP")
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint"), help="default: that of the experiment")
+    transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint", "attention"), help="default: that of the experiment")
     transcribe.add_argument("--beam", type=positive, metavar="N")
     transcribe.add_argument("--ctc-weight", type=float, metavar="W", help="of joint search, which is stock ESPnet's")
     synthesize = verbs.add_parser("synthesize", help="text to a WAV file")
@@ -89,13 +89,18 @@ def parser() -> Parser:
     for use in (transcribe, synthesize):
         use.add_argument("--round", type=int, metavar="N", help="default: the best on dev")
         use.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    bench = verbs.add_parser("bench", help="measure against stock ESPnet, side by side")
-    bench.add_argument("what", choices=("exchange", "train"))
+    bench = verbs.add_parser("bench", help="measure against stock ESPnet, side by side; or what the reward costs")
+    bench.add_argument("what", choices=("exchange", "train", "reward"))
     bench.add_argument("path", nargs="?", type=Path, metavar="EXP", help="a pretrained experiment (default: pretrains mini in exp/bench)")
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     bench.add_argument("--utterances", type=positive, default=200, metavar="N", help="of the test pool (exchange; default: 200)")
-    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train; default: 100)")
+    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of training (train, reward; default: 100)")
     bench.add_argument("--json", type=Path, metavar="FILE")
+    captions = verbs.add_parser("captions", help="score captions against several references: CIDEr-D, BLEU, ROUGE-L")
+    captions.add_argument("references", type=Path, metavar="REFS.csv", help="file_name,caption_1,caption_2,...")
+    captions.add_argument(
+        "hypotheses", nargs="?", type=Path, metavar="HYPS.csv", help="default: each clip's first caption, against its others"
+    )
     compare = verbs.add_parser("compare", help="one table over experiments")
     compare.add_argument("paths", nargs="+", type=Path, metavar="EXP")
     compare.add_argument("--json", type=Path, metavar="FILE")
@@ -121,8 +126,11 @@ def dispatch(argv: Sequence[str]) -> int:
         return importlib.import_module("cycle.run").main(options)  # type: ignore[no-any-return]
     if options.verb == "check":
         return importlib.import_module("cycle.check").main(options.path, options.listing)  # type: ignore[no-any-return]
+    if options.verb == "captions":
+        return importlib.import_module("cycle.captions").main(options.references, options.hypotheses)  # type: ignore[no-any-return]
     if options.verb == "bench":
-        return importlib.import_module("cycle.bench").main(options)  # type: ignore[no-any-return]
+        module = "cycle.bench_reward" if options.what == "reward" else "cycle.bench"
+        return importlib.import_module(module).main(options)  # type: ignore[no-any-return]
     if options.verb == "new-corpus":
         return importlib.import_module("cycle.new_corpus").main(options)  # type: ignore[no-any-return]
     if options.verb == "compare":

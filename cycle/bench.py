@@ -68,6 +68,8 @@ def _experiment(path: Path | None, device: str) -> Experiment:
     exp = open_finished(path, device)
     if not exp.round(0).is_dir():
         raise UserError("is not pretrained", path, "run stages 1 to 3 first")
+    if "tts" not in exp.config.models:
+        raise UserError("has no synthesiser, and bench measures both models", path, "name another experiment, or use: bench reward")
     return exp
 
 

@@ -98,11 +98,18 @@ def shared_speakers(pools: dict[str, Directory], told: dict[str, object]) -> Ite
                 yield Fault(*pools[name].at("utt2spk", spks[spk]), f"{spk} speaks in {secret} as well", "split by speaker")
 
 
+def told_empty(told: dict[str, object], name: str) -> bool:
+    """Whether stage 1 says that nothing was wanted in a pool."""
+    pools = told.get("pools")
+    return isinstance(pools, dict) and pools.get(name, {}).get("utterances") == 0
+
+
 def pool_faults(parent: Path, names: Iterable[str]) -> list[Fault]:
     """All faults of several pools, each by itself and then between them."""
     told = made_by_stage_1(parent)
     order = sorted(names, key=lambda name: (not held_out(name), name))
-    pools = {name: open_directory(parent / name) for name in order}
+    opened = {name: open_directory(parent / name) for name in order}
+    pools = {name: d for name, d in opened.items() if any(d.rows.values()) or d.faults or not told_empty(told, name)}
     found = [fault for d in pools.values() for fault in faults_of(d)]
     return found + list(no_leaks(pools, told)) + list(same_recordings(pools)) + list(shared_speakers(pools, told))
 

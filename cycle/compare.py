@@ -1,26 +1,26 @@
-"""One table over experiments: rates, intervals, relative reduction, paired bootstrap p-values."""
+"""One table over experiments: rates or values, intervals, relative change, paired bootstrap p-values."""
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cycle.errors import UserError
-from cycle.eval import tables
+from cycle.eval import per_utt, tables
 from cycle.eval.bootstrap import paired_p
+from cycle.eval.per_utt import PerUtt
 from cycle.files import read_json, write_json
 
 HEADER = ("experiment", "system", "unit", "error %", "95 % interval", "errors/ref", "fewer errors %", "p to baseline", "p to recipe")
+VALUES = ("experiment", "system", "metric", "value", "95 % interval", "n", "gain %", "p to baseline", "p to recipe")
 SETS = {"test": "", "dev": "dev"}  # where score puts a set's files, inside a system's folder
-PerUtt = dict[str, tuple[int, int]]  # utt: errors, reference units
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system of one experiment.
+    """One system of one experiment, judged by errors.
 
     Attributes:
         rate: errors as a share of the reference; ci95: its interval.
@@ -54,6 +54,39 @@ class Row:
         )
 
 
+@dataclass(frozen=True)
+class ValueRow:
+    """One system of one experiment whose metric is no error rate: the mean of a value over n items.
+
+    Attributes:
+        relative_gain: value / the same experiment's baseline - 1.
+        p_baseline, p_recipe: as in `Row`.
+    """
+
+    experiment: str
+    system: str
+    metric: str
+    value: float
+    n: int
+    ci95: tuple[float, float]
+    relative_gain: float | None
+    p_baseline: float | None
+    p_recipe: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        return (
+            self.experiment,
+            self.system,
+            self.metric,
+            f"{self.value:.4f}",
+            f"{self.ci95[0]:.4f} to {self.ci95[1]:.4f}",
+            str(self.n),
+            tables.signed_percent(self.relative_gain),
+            tables.p_value(self.p_baseline),
+            tables.p_value(self.p_recipe),
+        )
+
+
 def main(
     paths: list[Path], json_file: Path | None = None, markdown: bool = False, subset: str = "test", resamples: int = 10_000, seed: int = 1
 ) -> int:
@@ -69,7 +102,11 @@ def main(
     """
     rows, notes = compare(paths, subset, resamples, seed)
     draw = tables.markdown if markdown else tables.plain
-    print(draw(HEADER, [row.cells() for row in rows], left=3), end="")
+    kinds = [
+        (HEADER, [row.cells() for row in rows if isinstance(row, Row)]),
+        (VALUES, [r.cells() for r in rows if isinstance(r, ValueRow)]),
+    ]
+    print("\n".join(draw(header, cells, left=3) for header, cells in kinds if cells or (not rows and header is HEADER)), end="")
     for note in notes:
         print(f"\n{note}" if markdown else note)
     if json_file:
@@ -77,9 +114,9 @@ def main(
     return 0
 
 
-def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, seed: int = 1) -> tuple[list[Row], list[str]]:
+def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, seed: int = 1) -> tuple[list[Row | ValueRow], list[str]]:
     """The rows of every experiment, and what a reader must know about those that lack something."""
-    rows: list[Row] = []
+    rows: list[Row | ValueRow] = []
     notes: list[str] = []
     for path in paths:
         found, missing = rows_of(path, read_summary(path), subset, resamples, seed)
@@ -90,7 +127,7 @@ def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, se
 
 def rows_of(
     path: Path, summary: dict[str, Any], subset: str = "test", resamples: int = 10_000, seed: int = 1
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[Row | ValueRow], list[str]]:
     """The same of one experiment, whose summary has been read."""
     notes = [f"{path}: {system} is missing: {reason}" for system, reason in summary.get("missing", {}).items()]
     entries: dict[str, Any] = {}
@@ -100,27 +137,37 @@ def rows_of(
             entries[system] = scored
         else:
             notes.append(f"{path}: {system} has no score on {subset}")
-    per_utt = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
-    baseline = entries.get("baseline", {}).get("rate")
-    rows = []
+    counted = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
+    baseline = entries.get("baseline")
+    rows: list[Row | ValueRow] = []
     for system, entry in entries.items():
         ps: list[float | None] = []
         for other in ("baseline", summary["recipe"]):
-            p, why = _paired(per_utt, system, other, resamples, seed)
+            p, why = _paired(counted, system, other, resamples, seed)
             ps.append(p)
             notes += [f"{path}: no p-value of {system} against {other}: {why}"] if why else []
-        reduction = 1 - entry["rate"] / baseline if baseline and system != "baseline" else None
-        span = (entry["ci95"][0], entry["ci95"][1])
-        unit = summary.get("unit", summary["metric"])
-        rows.append(Row(str(path), system, unit, entry["errors"], entry["ref"], entry["rate"], span, reduction, *ps))
+        rows.append(_row(path, system, summary, entry, baseline if system != "baseline" else None, ps))
     return rows, notes
 
 
-def _paired(per_utt: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
+def _row(
+    path: Path, system: str, summary: dict[str, Any], entry: dict[str, Any], baseline: dict[str, Any] | None, ps: list[float | None]
+) -> Row | ValueRow:
+    span = (entry["ci95"][0], entry["ci95"][1])
+    figure = "value" if "value" in entry else "rate"
+    ratio = entry[figure] / baseline[figure] if baseline and baseline[figure] else None
+    if figure == "value":
+        gain = None if ratio is None else ratio - 1
+        return ValueRow(str(path), system, summary["metric"], entry["value"], entry["n"], span, gain, *ps)
+    reduction, unit = None if ratio is None else 1 - ratio, summary.get("unit", summary["metric"])
+    return Row(str(path), system, unit, entry["errors"], entry["ref"], entry["rate"], span, reduction, *ps)
+
+
+def _paired(counted: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
     """The p-value, or why there is none; neither for a system against itself or against one that was not run."""
-    if system == other or other not in per_utt:
+    if system == other or other not in counted:
         return None, None
-    ours, theirs = per_utt[system], per_utt[other]
+    ours, theirs = counted[system], counted[other]
     if ours is None or theirs is None:
         return None, "errors per utterance are missing, run stage 6 again"
     if {utt: ref for utt, (_, ref) in ours.items()} != {utt: ref for utt, (_, ref) in theirs.items()}:
@@ -152,9 +199,5 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def read_per_utt(path: Path) -> PerUtt | None:
-    """Errors and reference units of each utterance; None where the file is missing."""
-    if not path.is_file():
-        return None
-    with open(path, encoding="utf-8", newline="") as handle:
-        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["utt"]: (int(row["sub"]) + int(row["ins"]) + int(row["del"]), int(row["ref"])) for row in rows}
+    """Errors and reference units of each utterance, or its value and 1; None where the file is missing."""
+    return per_utt.read(path) if path.is_file() else None

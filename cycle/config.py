@@ -98,7 +98,7 @@ class Pretrain:
 
 @dataclass
 class Search:
-    method: str = "ctc_beam"  # ctc_greedy, ctc_beam, joint (ESPnet's beam search)
+    method: str = "ctc_beam"  # ctc_greedy, ctc_beam, joint (ESPnet's beam search), attention (the same by the decoder alone)
     beam: int = 8
     top_k: int = 16  # tokens that may extend a hypothesis in one frame
     nbest: int = 1
@@ -187,6 +187,7 @@ class Config:
     seed: int
     preset: str
     precision: str
+    models: list[str]  # asr, tts: those that are trained
     corpus: Corpus
     pools: Pools
     features: Features
@@ -204,12 +205,13 @@ class Config:
     run: Run
 
 
-OTHERS = "*"  # in presets and controls: every objective that they do not name
+SEARCHES = ("ctc_greedy", "ctc_beam", "joint", "attention")
+MADE_BY_TTS = ("synthetic", "text", "speech")  # streams that need a synthesiser: what it says, what it is to say, what it judges
+OTHERS = "*"  # in corpora, presets and controls: every objective that they do not name
 
 
-def _fitting(path: Path, merged: DictConfig) -> dict[str, Any]:
-    """A preset's or control's YAML for the objectives that the recipe has: what it says of `*` holds for those it does not name."""
-    value = read_yaml(path)
+def _fitting(value: dict[str, Any], merged: DictConfig) -> dict[str, Any]:
+    """A corpus's, preset's or control's settings for the objectives that the recipe has: what is said of `*` holds for those not named."""
     rounds = value.get("rounds") or {}
     if "objectives" in rounds:
         said = rounds["objectives"]
@@ -293,27 +295,28 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     preset, words = _split(overrides)
     preset = preset or ("gpu" if device == "cuda" else "cpu")
     preset_file = _named("conf/presets", preset, "preset")
-    corpus_file = ROOT / "egs" / corpus / "conf.yaml"
-    own = read_yaml(corpus_file)
+    own = read_yaml(ROOT / "egs" / corpus / "conf.yaml")
     sizes = own.pop("presets", {}) or {}
-    layers: list[tuple[Any, str | Path]] = [
+    merged = OmegaConf.structured(Config)
+    for value, where in (
         (read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml"),
         (read_yaml(_named("conf/recipes", recipe, "recipe")), f"conf/recipes/{recipe}.yaml"),
+    ):
+        merged = _merge(merged, value, where)
+    for value, where in (
         (own, f"egs/{corpus}/conf.yaml"),
-        (preset_file, f"conf/presets/{preset}.yaml"),
+        (read_yaml(preset_file), f"conf/presets/{preset}.yaml"),
         (sizes.get(preset) or {}, f"egs/{corpus}/conf.yaml (presets.{preset})"),
-    ]
-    merged = OmegaConf.structured(Config)
-    for value, where in layers:
-        merged = _merge(merged, _fitting(value, merged) if isinstance(value, Path) else value, where)
+    ):
+        merged = _merge(merged, _fitting(value, merged), where)
     for word in words:
         try:
-            value = OmegaConf.from_dotlist([word])
+            said = OmegaConf.from_dotlist([word])
         except Exception as error:  # the word is the user's, whatever the parser makes of it
             raise UserError(f"{word!r} cannot be read as key=value", None) from error
-        merged = _merge(merged, value, f"-- {word}")
+        merged = _merge(merged, said, f"-- {word}")
     if control:  # last: no setting may give a control what it must not have
-        merged = _merge(merged, _fitting(_named("conf/controls", control, "control"), merged), f"conf/controls/{control}.yaml")
+        merged = _merge(merged, _fitting(read_yaml(_named("conf/controls", control, "control")), merged), f"conf/controls/{control}.yaml")
     merged.preset = preset
     _check(merged)
     config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
@@ -361,12 +364,28 @@ def _check(merged: DictConfig) -> None:
         "rounds.on_collapse": ("rollback", "stop"),
         "rounds.label.source": ("asr", "oracle"),
     }
-    choices |= {f"{search}.method": ("ctc_greedy", "ctc_beam", "joint") for search in ("decode", "lm", "rounds.label.search")}
+    choices |= {f"{search}.method": SEARCHES for search in ("decode", "lm", "rounds.label.search")}
     for key, allowed in choices.items():
         if OmegaConf.select(merged, key) not in allowed:
             raise UserError(f"{key}: {OmegaConf.select(merged, key)!r}", None, f"choose one of: {', '.join(allowed)}")
+    if list(merged.models) not in (["asr"], ["asr", "tts"]):
+        raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
     if merged.aligner.subsample != 1:
         raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
+
+
+def needs_no_tts(config: Config) -> None:
+    """Where no synthesiser is trained, no objective may want what only it can make.
+
+    Raises:
+        UserError: one does; names it, and recipes that do not.
+    """
+    for name, objective in config.rounds.objectives.items() if "tts" not in config.models else ():
+        for stream in MADE_BY_TTS:
+            if objective.weight > 0 and objective.mix.get(stream, 0) > 0:
+                what = f"{stream!r} needs a synthesiser, and models are {config.models}"
+                remedy = "take another recipe or control; for captions: caption, caption_scst, caption_dpo, scheduled_sampling"
+                raise UserError(what, f"rounds.objectives.{name}.mix", remedy)
 
 
 def as_dict(config: Config) -> dict[str, Any]:

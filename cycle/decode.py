@@ -1,4 +1,5 @@
-"""Stage 5, `decode`: every system transcribes the evaluation sets, every round's synthesiser speaks them to a judge outside the loop."""
+"""Stage 5, `decode`: every system transcribes the evaluation sets, every round's synthesiser, where there is one, speaks them to a judge
+outside the loop."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
-from cycle.exchange.evaluate import transcripts, tuned, unit_error
-from cycle.exchange.pools import known_speakers, open_pool, recorded, with_texts
+from cycle.exchange.evaluate import figure, transcripts, tuned, unit_error
+from cycle.exchange.pools import known_speakers, open_pool, recorded, references, with_texts
 from cycle.exchange.speak import draw_speakers
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
@@ -34,25 +35,31 @@ SETS = ("dev", "test")
 
 def main(exp: Experiment) -> None:
     """Writes `decode/SYSTEM/{dev,test}.jsonl` for the experiment's system (and the baseline), and how its rounds fared."""
-    judge = open_judge(exp)
+    judge = open_judge(exp) if "tts" in exp.config.models else None
     fabric = make_fabric(exp.device, "32")  # scores are exact, and those of `cycle transcribe`
     by_first(fabric, lambda: _decode(exp, judge, fabric))
 
 
-def _decode(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> None:
+def _decode(exp: Experiment, judge: FrameCTC | None, fabric: Fabric) -> None:
     rounds = read_json(exp.path / "rounds.json")
     if exp.control is None:
         decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
     sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
-    real = judge_on_recordings(exp, judge, fabric)
-    log.info("the judge mishears %.1f %% of the real test recordings", 100 * real)
+    heard = judged_rounds(exp, judge, rounds["rounds"], fabric) if judge else {}
     history = []
     for metrics in rounds["rounds"]:
         folder = exp.round(metrics["round"])
         hyps = sets["test"] if metrics["round"] == rounds["best"] else _test_hypotheses(exp, folder, fabric)
-        history.append({**metrics, "asr_test": _keep_round(exp, metrics["round"], hyps), "judge_on_recordings": real,
-                        **intelligibility(exp, folder, judge, fabric)})  # fmt: skip
+        history.append({**metrics, "asr_test": _keep_round(exp, metrics["round"], hyps), **heard.get(metrics["round"], {})})
     write_json(exp.decoded(exp.system) / "rounds.json", history)
+
+
+def judged_rounds(exp: Experiment, judge: FrameCTC, rounds: list[dict[str, Any]], fabric: Fabric) -> dict[int, dict[str, float]]:
+    """How well a judge outside the loop understands the synthesiser of each round."""
+    real = judge_on_recordings(exp, judge, fabric)
+    log.info("the judge mishears %.1f %% of the real test recordings", 100 * real)
+    numbers = [metrics["round"] for metrics in rounds]
+    return {n: {"judge_on_recordings": real, **intelligibility(exp, exp.round(n), judge, fabric)} for n in numbers}
 
 
 def decode_lm(exp: Experiment) -> None:
@@ -78,9 +85,10 @@ def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Searc
     stream = open_pool(exp, name)
     hyps, lists = transcripts(asr, stream, search, prior, exp.config.rounds.label.batch_frames, fabric, f"{system}: decoding {name}")
     utts = {u.utt_id: u for u in kaldi.read(exp.data(name))}
+    texts = references(exp, name)
     write_jsonl(exp.decoded(system) / f"{name}.jsonl", (
         {"utt": utt, "spk": spk, "text": utts[utt].text, "ref": ref, "hyp": hyp, "logp": h[0].logp if h else None,
-         "seconds": utts[utt].seconds}
+         "seconds": utts[utt].seconds, **({"refs": texts[utt]} if texts[utt] != [ref] else {})}
         for utt, spk, ref, hyp, h in zip(stream.utt_ids, stream.spks, stream.texts, hyps, lists, strict=True)
     ))  # fmt: skip
     return hyps
@@ -95,11 +103,11 @@ def _test_hypotheses(exp: Experiment, folder: Path, fabric: Fabric) -> list[str]
 
 
 def _keep_round(exp: Experiment, number: int, hyps: list[str]) -> float:
-    """Writes a round's transcripts of test, for the report to tell what it repaired and broke; returns their error."""
+    """Writes a round's transcripts of test, for the report to tell what it repaired and broke; returns its figure."""
     test = open_pool(exp, "test")
     rows = ({"utt": utt, "ref": ref, "hyp": hyp} for utt, ref, hyp in zip(test.utt_ids, test.texts, hyps, strict=True))
     write_jsonl(exp.decoded_round(number), rows)
-    return unit_error(exp, test.texts, hyps)
+    return figure(exp, test, hyps)
 
 
 def open_judge(exp: Experiment) -> FrameCTC:

@@ -135,7 +135,10 @@ def write(exp: Experiment, pools: dict[str, list[Item]]) -> None:
     for name, items in pools.items():
         hidden = name == "speech"
         utts = [replace(item.utt, text=None) if hidden else item.utt for item in items]
-        kaldi.write(exp.data(name), utts, {} if hidden else {item.utt.utt_id: item.tokens for item in items})
+        references = {item.utt.utt_id: [item.tokens, *item.others] for item in items}
+        several = not hidden and any(item.others for item in items)
+        tokens = {} if hidden else {item.utt.utt_id: item.tokens for item in items}
+        kaldi.write(exp.data(name), utts, tokens, references if several else None)
         for fault in directory_faults(exp.data(name), decode=False) if items else []:
             raise fault.error()
     truth, known = exp.oracle / "speech", [item for item in pools["speech"] if item.tokens]

@@ -1,4 +1,4 @@
-"""Stage 3, `pretrain`: aligner, recogniser and synthesiser on the paired pool; leaves `round_00`."""
+"""Stage 3, `pretrain`: recogniser and, where there is one, aligner and synthesiser on the paired pool; leaves `round_00`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from lightning.fabric import Fabric
 
 from cycle.config import FrameModel, Optimizer
 from cycle.data.batch import Batch, Loss
+from cycle.data.text import spelling
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
-from cycle.exchange.evaluate import dev_error
-from cycle.exchange.pools import align, open_pool
+from cycle.exchange.evaluate import dev_figure
+from cycle.exchange.pools import align, described, open_pool
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.align import duration_spread
@@ -60,6 +61,15 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
 def main(exp: Experiment) -> None:
     """Trains what is not trained yet and renames it into `round_00`."""
     fabric = make_fabric(exp.device, exp.config.precision)
+    paired = _spoken(exp, fabric) if "tts" in exp.config.models else described(exp, "paired")
+    work = exp.root / "pretrain"
+    for name in exp.config.models:
+        _train_one(exp, work, name, paired, fabric)
+    by_first(fabric, lambda: _finish(exp, work, fabric))
+
+
+def _spoken(exp: Experiment, fabric: Fabric) -> Stream:
+    """The paired pool with durations, which a synthesiser learns from, by an aligner that is trained first."""
     paired = open_pool(exp, "paired")
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
     spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
@@ -67,17 +77,14 @@ def main(exp: Experiment) -> None:
     if lost.any():
         few = ", ".join(paired.subset(np.flatnonzero(lost)[:5]).utt_ids)
         log.warning("%d paired utterances are too short for their tokens and train nothing: %s", lost.sum(), few)
-    work = exp.root / "pretrain"
-    for name in ("asr", "tts"):
-        _train_one(exp, work, name, spoken, fabric)
-    by_first(fabric, lambda: _finish(exp, work, fabric))
+    return spoken
 
 
 def _finish(exp: Experiment, work: Path, fabric: Fabric) -> None:
     """How good the pair is on dev; then it is round 0."""
-    error = dev_error(exp, work, fabric)
-    write_json(work / "metrics.json", {"round": 0, "status": "ok", **error})
-    log.info("pretrained: dev error %.1f %%", 100 * error["asr_dev"])
+    metrics = {"round": 0, "status": "ok", **dev_figure(exp, work, fabric)}
+    write_json(work / "metrics.json", metrics)
+    log.info("pretrained: %.4f on dev (%s)", metrics["asr_dev"], spelling(exp.config.corpus.language).metric)
     shutil.rmtree(work / "state", ignore_errors=True)
     os.replace(work, exp.round(0))
 

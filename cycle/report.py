@@ -83,7 +83,7 @@ def result_table(told: Story) -> Table:
     """The systems as `compare` shows them; its notes join what is missing."""
     rows, lost = _rows(told)
     told.lacks(*lost)
-    return {"header": list(compare.HEADER[1:]), "rows": [row[1:] for row in rows]}
+    return {"header": list(_header(told)[1:]), "rows": [row[1:] for row in rows]}
 
 
 def comparison_table(told: Story, compared: list[Told]) -> Table:
@@ -93,7 +93,11 @@ def comparison_table(told: Story, compared: list[Told]) -> Table:
         found, lost = _rows(one.story)
         rows += [[one.name, *row[1:]] for row in found]
         told.lacks(*(f"{one.name}: {line}" for line in (*one.story.missing, *lost) if one.story is not told))
-    return {"header": list(compare.HEADER), "rows": rows, "names": [one.name for one in compared]}
+    return {"header": list(_header(told)), "rows": rows, "names": [one.name for one in compared]}
+
+
+def _header(told: Story) -> tuple[str, ...]:
+    return compare.HEADER if told.counts_errors else compare.VALUES
 
 
 def _rows(told: Story) -> tuple[list[list[str]], list[str]]:
@@ -110,11 +114,12 @@ def _rows(told: Story) -> tuple[list[list[str]], list[str]]:
             notes.append(f"System {name}: its entry in summary.json lacks counts or an interval.")
             score = story.score_of(entry)
             shown = tables.percent(score, 2) if "rate" in entry else f"{score:.4g}"
-            cells[name] = [str(root), name, str(told.summary["unit"]), shown, *[tables.NONE] * (len(compare.HEADER) - 4)]
+            cells[name] = [str(root), name, str(told.summary["unit"]), shown, *[tables.NONE] * (len(_header(told)) - 4)]
     return [cells[name] for name in told.systems], notes
 
 
 def _complete(entry: dict[str, Any]) -> bool:
     span = entry.get("ci95")
-    numbers = [entry.get("rate"), entry.get("errors"), entry.get("ref"), *(span if isinstance(span, list) else [None])]
-    return len(numbers) == 5 and all(story.number(value) is not None for value in numbers)
+    counts = ("value", "n") if "value" in entry else ("rate", "errors", "ref")
+    numbers = [*(entry.get(name) for name in counts), *(span if isinstance(span, list) else [None])]
+    return len(numbers) == len(counts) + 2 and all(story.number(value) is not None for value in numbers)

@@ -16,6 +16,7 @@ from cycle.data.batch import Batch
 from cycle.data.text import Units, spelling
 from cycle.data.types import Speech
 from cycle.errors import UserError
+from cycle.eval.cider import CiderD
 from cycle.eval.errors import distance
 from cycle.models.frame_ctc import UNALIGNED, FrameCTC
 from cycle.models.ngram import NGram
@@ -51,6 +52,19 @@ def error_rate(hyps: Sequence[str], refs: Sequence[str], of: Units = list) -> li
     for hyp, ref in zip(hyps, refs, strict=True):
         spoken = of(ref.split())
         values.append(-distance(spoken, of(hyp.split())) / len(spoken) if spoken else None)
+    return values
+
+
+def cider(hyps: Sequence[str], clips: Sequence[str], judge: CiderD) -> list[Reward]:
+    """CIDEr-D of captions against all that people wrote of the clip; None for a clip that `judge` has no references of.
+
+    Document frequencies are those of `judge`: of the training references, when it judges training clips (Rennie et al. 2017).
+    """
+    known = [i for i, clip in enumerate(clips) if clip in judge.references]
+    found = iter(judge([hyps[i] for i in known], [clips[i] for i in known]))
+    values: list[Reward] = [None] * len(hyps)
+    for i in known:
+        values[i] = next(found)
     return values
 
 

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.fabric import Fabric
+from torch import nn
 
+from cycle.config import Optimizer
+from cycle.data.text import spelling
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
+from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
-from cycle.exchange.evaluate import dev_error
+from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
 from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin, create
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
@@ -33,11 +38,11 @@ def main(exp: Experiment) -> None:
     history = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
     stopped = None
     for number in range(len(history), exp.config.rounds.count + 1):
-        start = starting_round(history)
+        start = starting_round(history, _rises(exp))
         history.append(run_round(exp, number, start, scale(history), fabric))
         status = history[-1]["status"]
         if status != "ok":
-            log.warning("round %d %s; the best round so far is %d", number, status, best_round(history))
+            log.warning("round %d %s; the best round so far is %d", number, status, best_round(history, _rises(exp)))
             if exp.config.rounds.on_collapse == "stop":
                 stopped = f"round {number} {status}"
                 break
@@ -47,21 +52,26 @@ def main(exp: Experiment) -> None:
 def _conclude(exp: Experiment, history: list[dict[str, Any]], stopped: str | None) -> None:
     """Names the best round on dev."""
     shutil.rmtree(exp.path / "work", ignore_errors=True)
-    best = best_round(history)
+    best = best_round(history, _rises(exp))
     point(exp.path / "final", exp.round(best))
     write_json(exp.path / "rounds.json", {"best": best, "stopped": stopped, "rounds": history})
     log.info("best round on dev: %d of %d", best, len(history) - 1)
 
 
-def best_round(history: list[dict[str, Any]]) -> int:
-    """The round with the lowest dev error; the later of two equal ones."""
+def _rises(exp: Experiment) -> bool:
+    return spelling(exp.config.corpus.language).higher_is_better
+
+
+def best_round(history: list[dict[str, Any]], higher_is_better: bool = False) -> int:
+    """The best round on dev; the later of two equal ones."""
     healthy = [m for m in history if m["status"] == "ok"]
-    return int(min(healthy, key=lambda m: (m["asr_dev"], -m["round"]))["round"])
+    sign = -1 if higher_is_better else 1
+    return int(min(healthy, key=lambda m: (sign * m["asr_dev"], -m["round"]))["round"])
 
 
-def starting_round(history: list[dict[str, Any]]) -> int:
+def starting_round(history: list[dict[str, Any]], higher_is_better: bool = False) -> int:
     """Where the next round starts: the last one, or, after a collapse, the best."""
-    return int(history[-1]["round"]) if history[-1]["status"] == "ok" else best_round(history)
+    return int(history[-1]["round"]) if history[-1]["status"] == "ok" else best_round(history, higher_is_better)
 
 
 def scale(history: list[dict[str, Any]]) -> float:
@@ -97,7 +107,7 @@ def _finish_round(exp: Experiment, number: int, start: int, fabric: Fabric) -> N
     trained, done = work / "trained.json", work / "metrics.json"
     if not done.exists():
         monitors, failure = read_json(trained)["monitors"], read_json(trained)["failure"]
-        metrics = {"round": number, "from": start, **monitors, **dev_error(exp, work, fabric)}
+        metrics = {"round": number, "from": start, **monitors, **dev_figure(exp, work, fabric)}
         write_json(done, {**metrics, "status": failure or health(exp, metrics)})
     metrics = read_json(done)
     trained.unlink(missing_ok=True)
@@ -110,24 +120,27 @@ def _finish_round(exp: Experiment, number: int, start: int, fabric: Fabric) -> N
 def health(exp: Experiment, metrics: dict[str, Any]) -> str:
     """`ok`, or what is wrong with a round."""
     before = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
-    best = min(m["asr_dev"] for m in before if m["status"] == "ok")
-    limit = max(best * (1 + exp.config.rounds.collapse_margin), best + FLOOR)
+    figures, margin = [m["asr_dev"] for m in before if m["status"] == "ok"], exp.config.rounds.collapse_margin
     if metrics["empty_share"] > 0.5:
         return "collapsed: more than half of the dev hypotheses are empty"
-    if metrics["asr_dev"] > limit:
-        return f"collapsed: dev error {metrics['asr_dev']:.3f} above {limit:.3f}"
-    return "ok"
+    if _rises(exp):
+        limit = min(max(figures) * (1 - margin), max(figures) - FLOOR)
+        return "ok" if metrics["asr_dev"] >= limit else f"collapsed: {metrics['asr_dev']:.3f} on dev, below {limit:.3f}"
+    limit = max(min(figures) * (1 + margin), min(figures) + FLOOR)
+    return "ok" if metrics["asr_dev"] <= limit else f"collapsed: dev error {metrics['asr_dev']:.3f} above {limit:.3f}"
 
 
 def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate: float, work: Path, fabric: Fabric) -> str | None:
-    """Trains both models on the round's streams and saves them; returns why training failed, if it did."""
+    """Trains the models on the round's streams and saves them; returns why training failed, if it did."""
     conf = exp.config.rounds
     asr = load_asr(start, exp.config, fabric.device)
-    tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device)
-    slower = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate)), "tts": (tts, replace(conf.tts, lr=conf.tts.lr * rate))}
+    tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device) if "tts" in exp.config.models else None
+    slower: dict[str, tuple[nn.Module, Optimizer]] = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate))}
+    if tts:
+        slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
     tasks = make_tasks(exp, number, data)
     begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
-    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, tts), slower, tasks, conf.updates,
+    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None
     try:
@@ -135,7 +148,8 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     except Diverged as error:
         failure = f"diverged: {error}"
     by_first(fabric, lambda: asr.save(work / "asr"))
-    by_first(fabric, lambda: tts.save(work / "tts"))
+    if tts:
+        by_first(fabric, lambda: tts.save(work / "tts"))
     return failure
 
 
@@ -147,6 +161,12 @@ def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
         if conf.weight <= 0 or not mix:
             continue
         objective = create(conf.use, conf.args, f"rounds.objectives.{name}")
+        if not objective.trains <= set(exp.config.models):
+            log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
+            continue
         mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name))
         tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
+    if not tasks:
+        what = f"no objective has both a weight and something to train on ({exp.system} on {exp.corpus})"
+        raise UserError(what, "rounds.objectives", "take another recipe or control, or fill the pools that it needs")
     return tasks

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from cycle import stage
-from cycle.config import ROOT, Config, as_dict, available, load
+from cycle.config import ROOT, Config, as_dict, available, load, needs_no_tts
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
@@ -39,6 +39,7 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
+    needs_no_tts(config)
     path = Path(options.exp).resolve() if options.exp else ROOT / "exp" / options.corpus
     if path.exists() and not path.is_dir():
         raise UserError("is no folder", path, "name another with --exp")
@@ -46,7 +47,11 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if options.cluster:
         open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
-    return control_of(exp, control, load(options.corpus, options.recipe, overrides, device, control)) if control else exp
+    if control is None:
+        return exp
+    changed = load(options.corpus, options.recipe, overrides, device, control)
+    needs_no_tts(changed)
+    return control_of(exp, control, changed)
 
 
 def control_of(main: Experiment, control: str, config: Config) -> Experiment:
@@ -183,7 +188,8 @@ def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace)
         return
     from cycle.decode import open_judge
 
-    open_judge(exp)  # one for all, before several would train it at once
+    if "tts" in exp.config.models:
+        open_judge(exp)  # one for all, before several would train it at once
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
 
     def work(name: str) -> tuple[str, int]:

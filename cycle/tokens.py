@@ -24,7 +24,9 @@ SPOKEN = ("paired", "speech", "dev", "test")
 def main(exp: Experiment) -> None:
     """Writes `tokens/{tokens.txt,stats.json,prior.json}` and `feats/POOL/`."""
     texts = {pool: kaldi.read_tokens(exp.data(pool)) for pool in ("paired", "text")}
-    tokens = sorted({t for pool in texts.values() for text in pool.values() for t in text.split()})
+    described = kaldi.read_references(exp.data("paired")).values()
+    known = [*texts["text"].values(), *(text for several in described for text in several)]
+    tokens = sorted({t for text in known for t in text.split()})
     exp.tokens.mkdir(parents=True, exist_ok=True)
     (exp.tokens / "tokens.txt").write_text("".join(f"{t}\n" for t in ("<blank>", "<unk>", *tokens, "<sos/eos>")), encoding="utf-8")
     log.info("%d tokens", len(tokens))
@@ -47,9 +49,9 @@ def _row(item: tuple[str, str]) -> dict[str, object]:
 def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[tuple[str, str]]:
     texts = {} if pool == "speech" else kaldi.read_tokens(exp.data(pool))
     utterances = [(utt, texts.get(utt.utt_id, "")) for utt in kaldi.read(exp.data(pool))]
-    shards = features.compute(exp.feats(pool), utterances, exp.config.features, workers)
+    shards = features.compute(exp.feats(pool), utterances, exp.config.features, workers, pitch="tts" in exp.config.models)
     bad = [row for shard in progress(shards, len(utterances) // features.SHARD + 1, f"features of {pool}") for row in shard]
-    if len(bad) == len(utterances):
+    if utterances and len(bad) == len(utterances):
         raise UserError(f"no recording of the pool could be used ({bad[0][1]})", exp.data(pool) / "wav.scp")
     return bad
 

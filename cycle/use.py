@@ -78,6 +78,8 @@ def synthesize(options: argparse.Namespace) -> int:
     from cycle.prepare import language_of
 
     exp = open_finished(options.path)
+    if "tts" not in exp.config.models:
+        raise UserError("has no synthesiser", options.path, "its models are those that `models` in its config.yaml names")
     folder = _round(exp, options.round)
     known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
     words = options.text.split()

@@ -133,3 +133,28 @@ def samples(seed: int = 0) -> list[Sample]:
         "test", "u000", "s0", "changed least", "你好", "n i3 h ao3", "/nowhere/u000.wav", feats, None, [view(n, True) for n in range(3)]
     )
     return [test, Sample("text", "u001", "", "an unpaired sentence", "好人", "h ao3 r en2", views=[view(n, False) for n in (0, 2)])]
+CAPTIONS = {
+    "c0": ["a dog barks", "the dog is barking", "a dog barking twice"],
+    "c1": ["rain falls", "it is raining", "rain falling hard"],
+    "c2": ["a bell rings then a dog barks", "a bell and a dog", "a bell ringing followed by barking"],
+    "c3": ["wind", "a strong wind blows", "the wind is blowing"],
+}
+
+
+def captioned(path: Path, said: dict[str, list[str]]) -> Experiment:
+    """A captioning experiment after stage 5: what each system says of c0 to c3."""
+    config = load("scenes", "caption_scst", ["preset=smoke"], "cpu")
+    exp = Experiment(path=path, config=config, corpus="scenes", recipe="caption_scst")
+    for system, hyps in said.items():
+        rows = [
+            {"utt": clip, "spk": "-", "text": texts[0], "ref": texts[0], "hyp": hyp, "logp": -1.0, "seconds": 2.0, "refs": texts}
+            for (clip, texts), hyp in zip(CAPTIONS.items(), hyps, strict=True)
+        ]
+        for name in ("test", "dev"):
+            write_jsonl(exp.decoded(system) / f"{name}.jsonl", rows)
+    write_json(path / "decode" / "systems.json", {"systems": list(said), "seconds": 12.5})
+    rounds = [{"round": i, "asr_dev": 0.5 + i, "asr_test": 0.5 + i, "status": "ok", "empty_share": 0.0} for i in range(2)]
+    write_json(path / "decode" / "rounds.json", rounds)
+    for number, row in enumerate(rounds):
+        write_json(exp.round(number) / "metrics.json", row)
+    return exp

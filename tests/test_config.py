@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from cycle.config import ROOT, as_dict, available, corpora, flatten, load, read_yaml
+from cycle.config import ROOT, as_dict, available, corpora, flatten, load, needs_no_tts, read_yaml
 from cycle.errors import UserError
 
 
@@ -85,3 +85,23 @@ def test_selection_rules_of_recipes_exist():
         rounds = yaml.safe_load((ROOT / f"conf/recipes/{name}.yaml").read_text())["rounds"]
         assert {r["rule"] for r in rounds.get("select_labels", [])} <= set(LABEL_RULES)
         assert {r["rule"] for r in rounds.get("select_synthetic", [])} <= set(SYNTHETIC_RULES)
+
+
+def test_a_corpus_speaks_of_objectives_that_the_recipe_has():
+    """Else its batch sizes would make objectives of nothing."""
+    sizes = {name: o.batch_frames for name, o in load("scenes", "caption_scst", ["preset=cpu"]).rounds.objectives.items()}
+    assert sizes == {"asr_supervised": 3000, "asr_scst": 2000}
+    assert set(load("mini", "caption", ["preset=cpu"]).rounds.objectives) == {"asr_supervised"}
+
+
+def test_which_models_are_trained():
+    assert load("mini", "caption", []).models == ["asr", "tts"] and load("scenes", "cycle", []).models == ["asr"]
+    for wrong in ("models=[tts]", "models=[]", "models=[asr,lm]"):
+        with pytest.raises(UserError, match="models: "):
+            load("mini", "cycle", [wrong])
+    needs_no_tts(load("mini", "cycle", []))
+    for recipe in ("caption", "caption_scst", "caption_dpo", "scheduled_sampling"):
+        needs_no_tts(load("scenes", recipe, []))
+    for recipe, control in (("cycle", None), ("dpo", None), ("caption", "tts_only")):
+        with pytest.raises(UserError, match="needs a synthesiser"):
+            needs_no_tts(load("scenes", recipe, [], control=control))

@@ -10,6 +10,7 @@ from pathlib import Path
 from cycle.data import audio, kaldi
 from cycle.data.audio import BadAudio, Recording
 from cycle.data.kaldi import Fault, Row
+from cycle.errors import UserError
 
 REQUIRED = {"wav.scp": ("utt2spk", "spk2utt"), "tokens": ("text",), "utt2spk": ("wav.scp",)}
 SPECIAL = frozenset(["<blank>", "<unk>", "<sos/eos>"])
@@ -155,10 +156,23 @@ def duplicated(d: Directory) -> Iterator[Fault]:
             yield Fault(*d.at("wav.scp", key), f"{key} is the same recording as {first[sound.digest]}", "keep the one whose text is right")
 
 
+def several(d: Directory) -> Iterator[Fault]:
+    """Lists of texts that can be read, each with the utterance's own text."""
+    for key, row in d.rows.get("references", {}).items():
+        try:
+            texts = kaldi.texts_of(d.path / "references", row)
+        except UserError as error:
+            yield Fault(*d.at("references", key), error.what, error.remedy or "run stage 1 again")
+            continue
+        own = d.rows.get("tokens", {}).get(key)
+        if own and own.value.strip() not in texts:
+            yield Fault(*d.at("references", key), f"{key} lacks its own text in tokens", "run stage 1 again")
+
+
 def length(d: Directory) -> Iterator[Fault]:
     """Speech that is too short or much too long for its text."""
     name = "tokens" if "tokens" in d.rows else "text"
-    for key, row in d.rows.get(name, {}).items():
+    for key, row in d.rows.get(name, {}).items() if "references" not in d.rows else ():  # several texts describe, they are not read aloud
         if key not in d.sounds or d.official:
             continue
         seconds = d.sounds[key].seconds
@@ -177,7 +191,7 @@ def known_tokens(d: Directory) -> Iterator[Fault]:
 
 
 CHECKS: list[Callable[[Directory], Iterable[Fault]]] = [
-    form, complete, same_ids, speakers, durations, recordings, clipped, duplicated, length, known_tokens,
+    form, complete, same_ids, speakers, durations, recordings, clipped, duplicated, several, length, known_tokens,
 ]  # fmt: skip
 
 

@@ -91,10 +91,11 @@ def log_f0(samples: Array, conf: Features) -> Array:
     return np.interp(times, times[voiced], np.log(f0[voiced])).astype(np.float32)
 
 
-def extract(path: Path, conf: Features) -> tuple[Array, Array]:
-    """A recording's features (T, n_mels) and log pitch (T,)."""
+def extract(path: Path, conf: Features, pitch: bool = True) -> tuple[Array, Array]:
+    """A recording's features (T, n_mels) and log pitch (T,), which is zero where nobody wants it."""
     samples = trim(read_audio(path, conf.fs), conf)
-    return log_mel(samples, conf), log_f0(samples, conf)
+    feats = log_mel(samples, conf)
+    return feats, log_f0(samples, conf) if pitch else np.zeros(len(feats), np.float32)
 
 
 def recording_mel(path: Path, conf: Features) -> Array:
@@ -180,16 +181,16 @@ def _layout(file: Path) -> tuple[int, tuple[int, ...]]:
 type Spoken = tuple[Utterance, str]  # with its tokens, empty where a pool has no text
 
 
-def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features]) -> list[tuple[str, str]]:
+def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> list[tuple[str, str]]:
     """Writes one shard; returns (utt_id, reason) of what could not be used."""
-    folder, number, utterances, conf = job
+    folder, number, utterances, conf, pitch = job
     writer, bad = ShardWriter(folder, number), []
     if writer.done:
         return list(map(tuple, read_json(writer.stem.with_suffix(".bad"))))
     for utt, tokens in utterances:
         assert utt.wav is not None
         try:
-            feats, f0 = extract(utt.wav, conf)
+            feats, f0 = extract(utt.wav, conf, pitch)
         except UserError as error:
             bad.append((utt.utt_id, error.what))
             continue
@@ -204,12 +205,17 @@ def processes(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn"))
 
 
-def compute(folder: Path, utterances: Sequence[Spoken], conf: Features, pool: ProcessPoolExecutor) -> Iterable[list[tuple[str, str]]]:
+def compute(
+    folder: Path, utterances: Sequence[Spoken], conf: Features, pool: ProcessPoolExecutor, pitch: bool = True
+) -> Iterable[list[tuple[str, str]]]:
     """Computes the features of a pool in parallel processes, shard by shard; finished shards are kept.
+
+    Args:
+        pitch: whether anybody will want it; a synthesiser does.
 
     Returns:
         per shard as it comes, the (utt_id, reason) of recordings that could not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, n, utterances[i : i + SHARD], conf) for n, i in enumerate(range(0, len(utterances), SHARD))]
+    jobs = [(folder, n, utterances[i : i + SHARD], conf, pitch) for n, i in enumerate(range(0, len(utterances), SHARD))]
     return pool.map(_extract_shard, jobs)

@@ -69,17 +69,18 @@ class Intake:
         self._heard: set[str] = set()
 
     def spelled(self, utt: Utterance, split: str) -> Item | None:
-        """The utterance with its tokens, None where it cannot be spelled."""
-        text = " ".join((utt.text or "").split())
+        """The utterance with its tokens, None where it cannot be spelled; of several texts the empty ones are left out."""
+        texts = [" ".join(text.split()) for text in (utt.text or "", *utt.others)]
         try:
-            tokens = self.language.spell(text)
+            spelled = [(text, " ".join(tokens)) for text in texts if (tokens := self.language.spell(text))]
         except NoReading as error:
             self.rejects.add(split, utt, "character without reading", str(error))
             return None
-        if not tokens:
+        if not spelled:
             self.rejects.add(split, utt, "empty text")
             return None
-        return Item(replace(utt, text=text), " ".join(tokens))
+        (text, first), *others = spelled
+        return Item(replace(utt, text=text, others=tuple(t for t, _ in others)), first, tuple(tokens for _, tokens in others))
 
     def recorded(self, utts: Iterable[Utterance | Fault], split: str, doubled: Collection[str]) -> list[Item]:
         """Items with a recording that can be used. In the speech pool a recording without text will do: its tokens are empty.
@@ -112,7 +113,7 @@ class Intake:
             assert isinstance(sound, audio.Recording)
             self._heard.add(sound.digest)
             self.kinds[f"{sound.fs} Hz, {sound.channels} channel{'s' if sound.channels > 1 else ''}"] += 1
-            yield Item(replace(item.utt, wav=Path(os.path.abspath(item.utt.wav or "")), seconds=sound.seconds), item.tokens)
+            yield replace(item, utt=replace(item.utt, wav=Path(os.path.abspath(item.utt.wav or "")), seconds=sound.seconds))
 
     def _fault(self, sound: audio.Recording, item: Item, split: str) -> str | None:
         """Why a recording that decodes is left out all the same."""
@@ -122,7 +123,7 @@ class Intake:
             return "recording doubled"
         if sound.clipped > audio.CLIPPED:
             return "clipped"
-        tokens = item.tokens.split()
+        tokens = item.tokens.split() if self.language.read_aloud else []
         if tokens and audio.too_short(sound.seconds, tokens, self.features.fs, self.features.hop):
             return "too short for its text"
         return "too long for its text" if tokens and audio.too_long(sound.seconds, tokens) else None

@@ -1,16 +1,18 @@
-"""The only reader and writer of data directories: wav.scp, text, utt2spk, spk2utt, utt2dur, and our own `tokens`.
+"""The only reader and writer of data directories: wav.scp, text, utt2spk, spk2utt, utt2dur, and our own `tokens` and `references`.
 
 Kaldi's form (one `id value` a line, UTF-8, sorted as the C locale sorts), without its shell pipes: a path is the whole rest of
 the line, so spaces and quotes are part of it, and a line that ends in `|` is refused and never run. A speech pool has no
-`text` and no `tokens`, a text pool nothing but these two.
+`text` and no `tokens`, a text pool nothing but these two. Where utterances have several texts (captions), `references` holds all of
+them, spelled, as a JSON list.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from cycle.data.types import Utterance
 from cycle.errors import UserError
 from cycle.files import atomic_dir, atomic_write
 
-FILES = ("wav.scp", "text", "tokens", "utt2spk", "spk2utt", "utt2dur")
+FILES = ("wav.scp", "text", "tokens", "references", "utt2spk", "spk2utt", "utt2dur")
 NOBODY = "-"  # the speaker of a text that nobody said
 
 
@@ -190,6 +192,33 @@ def read_tokens(directory: Path) -> dict[str, str]:
     return read_table(directory / "tokens")
 
 
+def read_references(directory: Path) -> dict[str, list[str]]:
+    """All spelled texts of every utterance, its own alone where the directory holds no further ones.
+
+    Raises:
+        UserError: no `tokens`, or a malformed line.
+    """
+    path = directory / "references"
+    if not path.is_file():
+        return {key: [text] for key, text in read_tokens(directory).items()}
+    return {key: texts_of(path, row) for key, row in _table(path).items()}
+
+
+def texts_of(path: Path, row: Row) -> list[str]:
+    """The texts of one line of `references`.
+
+    Raises:
+        UserError: it is no JSON list of texts, or holds none.
+    """
+    try:
+        texts = json.loads(row.value)
+    except json.JSONDecodeError:
+        texts = None
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.split() for text in texts):
+        raise UserError(f"{row.key} has no list of texts", f"{path}:{row.line}", 'write ["one text", "another text"], none of them empty')
+    return texts
+
+
 def read_table(path: Path) -> dict[str, str]:
     """Any `id value` file as a mapping.
 
@@ -208,12 +237,15 @@ def write_table(path: Path, table: Mapping[str, str]) -> None:
         handle.writelines(f"{key} {table[key]}\n" for key in sorted(table))
 
 
-def write(directory: Path, utterances: Iterable[Utterance], tokens: Mapping[str, str]) -> None:
+def write(
+    directory: Path, utterances: Iterable[Utterance], tokens: Mapping[str, str], references: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Writes a data directory that takes the place of an older one at once.
 
     Args:
         utterances: all with a recording, or none; all with text, or none; ids distinct.
         tokens: spelled text by id, for exactly the utterances with text.
+        references: all spelled texts by id, for the same utterances, where any has several.
 
     Raises:
         ValueError: anything else.
@@ -232,6 +264,8 @@ def write(directory: Path, utterances: Iterable[Utterance], tokens: Mapping[str,
         if texts or not utts:
             write_table(aside / "text", texts)
             write_table(aside / "tokens", {k: tokens[k] for k in texts})
+            if references:
+                write_table(aside / "references", {k: json.dumps(list(references[k]), ensure_ascii=False) for k in texts})
         if wavs:
             write_table(aside / "wav.scp", wavs)
             _write_speakers(aside, utts)

@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cycle.data.kaldi import NOBODY
 from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 
@@ -26,10 +27,14 @@ DOWNWARDS = ("speech", "text")
 
 @dataclass(frozen=True)
 class Item:
-    """An utterance with its spelled text: tokens joined by single spaces, none where nobody has written down what is said."""
+    """An utterance with its spelled text: tokens joined by single spaces, none where nobody has written down what is said.
+
+    `others` are its further texts, spelled alike.
+    """
 
     utt: Utterance
     tokens: str
+    others: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -169,7 +174,7 @@ def assign(
 def shared(pools: Mapping[str, Sequence[Item]], official: Iterable[str]) -> list[tuple[str, str, str]]:
     """What official evaluation sets share with training: (set, utterance, "text", "speaker" or "text and speaker")."""
     training = [*pools["paired"], *pools["speech"]]
-    texts, spks = {item.tokens for item in training}, {item.utt.spk for item in training}
+    texts, spks = {item.tokens for item in training}, {item.utt.spk for item in training} - {NOBODY}
     rows = []
     for pool in official:
         for item in pools[pool]:

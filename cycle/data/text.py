@@ -21,11 +21,15 @@ class Spelling(Protocol):
     """One language.
 
     Attributes:
-        metric: the name of the main rate in summary.json, e.g. "syllable_error_rate".
+        metric: the name of the main figure in summary.json, e.g. "syllable_error_rate".
+        higher_is_better: false for errors.
+        read_aloud: the text is what is heard, so that its length says how long a recording can be; a caption only describes.
         rates: from a rate's name to what turns tokens into its units; the first is the metric's.
     """
 
     metric: str
+    higher_is_better: bool
+    read_aloud: bool
     rates: Mapping[str, Units]
 
     def normalize(self, text: str) -> str:
@@ -41,6 +45,8 @@ class Mandarin:
     """Pinyin initials, finals and tone digits, 5 the neutral tone; Latin letters, as in 卡拉OK, stand alone as capitals."""
 
     metric = "syllable_error_rate"
+    higher_is_better = False
+    read_aloud = True
     rates: Mapping[str, Units] = {"syllable": g2p.syllables, "token": list, "toneless": g2p.toneless}
 
     def normalize(self, text: str) -> str:
@@ -62,6 +68,8 @@ class Letters:
     """
 
     metric = "word_error_rate"
+    higher_is_better = False
+    read_aloud = True
     rates: Mapping[str, Units] = {"word": words, "char": list}
 
     def normalize(self, text: str) -> str:
@@ -98,6 +106,35 @@ class Characters(Letters):
     rates: Mapping[str, Units] = {"char": characters}
 
 
+class Captions:
+    """Descriptions of what is heard: casefolded words, in any script. No Java: this stands in for the PTB tokeniser of the COCO tools.
+
+    A word is a run of letters and digits, with apostrophes and hyphens inside it; Han, kana and Thai letters are words by themselves.
+    Everything else parts words and is left out, so that quotes, commas and line breaks count for nothing.
+    """
+
+    metric = "cider_d"
+    higher_is_better = True
+    read_aloud = False
+    rates: Mapping[str, Units] = {"word": list}
+
+    def normalize(self, text: str) -> str:
+        out = []
+        for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()):
+            if unicodedata.name(char, "").startswith(("CJK ", "HIRAGANA ", "KATAKANA ", "THAI CHARACTER ")) and char.isalpha():
+                out.append(f" {char} ")
+            elif unicodedata.category(char)[0] in "LMN" or char in "'-":
+                out.append(char)
+            elif char == "’":
+                out.append("'")
+            elif unicodedata.category(char) != "Cf":  # joiners and soft hyphens stand inside words
+                out.append(" ")
+        return " ".join(word for piece in "".join(out).split() if (word := piece.strip("'-")))
+
+    def spell(self, text: str) -> list[str]:
+        return self.normalize(text).split()
+
+
 class Pronounced:
     """A language whose tokens are made by a recipe's own function, from the text as the language normalises it.
 
@@ -108,6 +145,7 @@ class Pronounced:
 
     def __init__(self, base: Spelling, pronounce: Callable[[str], list[str]]):
         self.metric, self.rates, self.normalize, self.pronounce = base.metric, base.rates, base.normalize, pronounce
+        self.higher_is_better, self.read_aloud = base.higher_is_better, base.read_aloud
 
     def spell(self, text: str) -> list[str]:
         """Tokens of a text. Raises UserError for a function that returns anything but words without white space."""
@@ -118,7 +156,12 @@ class Pronounced:
         return tokens
 
 
-_SPELLINGS: dict[str, type[Mandarin | Letters]] = {"cmn": Mandarin, "letters": Letters, "characters": Characters}
+_SPELLINGS: dict[str, type[Mandarin | Letters | Captions]] = {
+    "cmn": Mandarin,
+    "letters": Letters,
+    "characters": Characters,
+    "captions": Captions,
+}
 
 
 def spelling(language: str) -> Spelling:

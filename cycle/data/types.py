@@ -22,6 +22,7 @@ class Utterance:
         wav: the recording, None in a text pool.
         text: what is said, in the corpus's own writing; None in a speech pool.
         seconds: length of the recording, None where it is not known yet.
+        others: further texts that describe the same, where people were asked for several.
     """
 
     utt_id: str
@@ -29,6 +30,7 @@ class Utterance:
     wav: Path | None = None
     text: str | None = None
     seconds: float | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass

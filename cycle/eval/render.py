@@ -123,7 +123,9 @@ def time_rows(told: Story) -> list[list[str]]:
 
 
 def rate_table(told: Story) -> Table:
-    """Every rate of every system in percent, where there is more than the metric's."""
+    """Every rate of every system in percent, where there is more than the metric's; of captions, every score and what they look like."""
+    if not told.counts_errors:
+        return score_table(told)
     by_system = {system: entry.get("rates") for system, entry in told.systems.items()}
     known = {system: rates for system, rates in by_system.items() if isinstance(rates, dict)}
     names = list(dict.fromkeys(name for rates in known.values() for name in rates))
@@ -131,6 +133,15 @@ def rate_table(told: Story) -> Table:
         return {"header": [], "rows": []}
     rows = [[system, *(_rate(rates.get(name)) for name in names)] for system, rates in known.items()]
     return {"header": ["system", *(f"{name} error %" for name in names)], "rows": rows}
+
+
+def score_table(told: Story) -> Table:
+    """Scores of captions by several metrics, their length and how many differ; those of people stand below."""
+    looks = {system: {**entry.get("scores", {}), **entry.get("shape", {})} for system, entry in told.systems.items()}
+    people = [entry["references"] for entry in told.systems.values() if "references" in entry]
+    looks |= {"references": people[0]} if people else {}
+    names = list(dict.fromkeys(name for look in looks.values() for name in look))
+    return {"header": ["system", *names], "rows": [[system, *(_cell(look.get(name)) for name in names)] for system, look in looks.items()]}
 
 
 def _rate(entry: Any) -> str:

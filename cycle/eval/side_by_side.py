@@ -6,7 +6,6 @@ two-sided as in `cycle.eval.bootstrap.paired_p` and corrected for the number of 
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cycle.errors import UserError
-from cycle.eval import tables
+from cycle.eval import per_utt, tables
 from cycle.files import read_json
 
 HEADER = ("recipe", "seeds", "error %", "95 % interval", "fewer errors %", "p", "p (Holm)")
+VALUES = ("recipe", "seeds", "value", "95 % interval", "gain %", "p", "p (Holm)")  # of a metric that is no error rate
 Array = NDArray[np.float64]
 
 
@@ -55,7 +55,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def read(paths: Sequence[Path]) -> tuple[dict[str, Array], Array]:
-    """Errors of each recipe's own system.
+    """Errors of each recipe's own system, or values of the items with 1 for a reference.
 
     Returns:
         recipe: (S, N), seeds in the same order for all; (N,) reference units.
@@ -63,14 +63,12 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Array], Array]:
     Raises:
         UserError: an experiment is not finished, or they differ in seeds or utterances.
     """
-    found: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
+    found: dict[str, dict[int, per_utt.PerUtt]] = {}
     for path in paths:
         if not (path / "summary.json").is_file():
             raise UserError("is no finished experiment (it has no summary.json)", path, f"finish it first: ./run.sh --exp {path}")
         summary = read_json(path / "summary.json")
-        with open(path / "score" / summary["recipe"] / "per_utt.tsv", encoding="utf-8", newline="") as handle:
-            rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-            scores = {r["utt"]: (int(r["sub"]) + int(r["ins"]) + int(r["del"]), int(r["ref"])) for r in rows}
+        scores = per_utt.read(path / "score" / summary["recipe"] / "per_utt.tsv")
         found.setdefault(summary["recipe"], {})[summary["seed"]] = scores
     first = next(iter(found.values()))
     seeds, truth = sorted(first), {utt: ref for utt, (_, ref) in first[min(first)].items()}
@@ -84,8 +82,8 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Array], Array]:
     return errors, np.array([truth[u] for u in utts], dtype=np.float64)
 
 
-def rows(errors: dict[str, Array], refs: Array, against: str) -> list[tuple[str, ...]]:
-    """The table's cells, fewest errors first.
+def rows(errors: dict[str, Array], refs: Array, against: str, higher_is_better: bool = False) -> list[tuple[str, ...]]:
+    """The table's cells, the best first.
 
     Raises:
         UserError: the recipe to compare with is not there.
@@ -96,15 +94,19 @@ def rows(errors: dict[str, Array], refs: Array, against: str) -> list[tuple[str,
     p = [p_value(errors[recipe], errors[against], refs) for recipe in others]
     shown = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
     out = []
-    for recipe in sorted(errors, key=lambda r: errors[r].sum()):
+    for recipe in sorted(errors, key=lambda r: errors[r].sum(), reverse=higher_is_better):
         low, high = np.quantile(resampled(errors[recipe], refs), [0.025, 0.975])
         seeds = len(errors[recipe])
-        cells = [recipe, str(seeds), tables.percent(errors[recipe].sum() / (seeds * refs.sum()), 2), tables.span((low, high))]
+        figure = errors[recipe].sum() / (seeds * refs.sum())
+        shown_as = (
+            (f"{figure:.4f}", f"{low:.4f} to {high:.4f}") if higher_is_better else (tables.percent(figure, 2), tables.span((low, high)))
+        )
+        cells = [recipe, str(seeds), *shown_as]
         if recipe == against:
             out.append((*cells, tables.NONE, tables.NONE, tables.NONE))
         else:
             fewer = 1 - errors[recipe].sum() / max(1.0, errors[against].sum())
-            out.append((*cells, tables.signed_percent(fewer), *map(tables.p_value, shown[recipe])))
+            out.append((*cells, tables.signed_percent(-fewer if higher_is_better else fewer), *map(tables.p_value, shown[recipe])))
     return out
 
 
@@ -117,7 +119,11 @@ def main(words: Sequence[str]) -> None:
     if not paths or any(p.startswith("-") for p in paths):
         raise UserError("python -m cycle.eval.side_by_side EXP... [--against RECIPE]", None)
     errors, refs = read([Path(p) for p in paths])
-    print(tables.markdown(HEADER, rows(errors, refs, against)), end="")
+    rises = {bool(read_json(Path(p) / "summary.json").get("higher_is_better")) for p in paths}
+    if len(rises) > 1:
+        raise UserError("some are judged by errors, others by values", None, "compare experiments with one metric")
+    higher = rises.pop()
+    print(tables.markdown(VALUES if higher else HEADER, rows(errors, refs, against, higher)), end="")
 
 
 if __name__ == "__main__":

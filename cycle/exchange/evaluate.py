@@ -13,8 +13,9 @@ from lightning.fabric import Fabric
 from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling
+from cycle.eval.cider import CiderD
 from cycle.eval.errors import count_all, error_rate, total
-from cycle.exchange.pools import open_pool
+from cycle.exchange.pools import open_pool, references
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.ngram import NGram
@@ -94,11 +95,20 @@ def unit_error(exp: Experiment, refs: Sequence[str], hyps: Sequence[str]) -> flo
     return error_rate([units(r.split()) for r in refs], [units(h.split()) for h in hyps])
 
 
-def dev_error(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
-    """Error of `folder/asr` on dev, and how many hypotheses are empty."""
+def figure(exp: Experiment, stream: Stream, hyps: Sequence[str]) -> float:
+    """What the corpus is judged by, over a pool: an error rate, or CIDEr-D against all of each clip's texts."""
+    if not spelling(exp.config.corpus.language).higher_is_better:
+        return unit_error(exp, stream.texts, hyps)
+    texts = references(exp, stream.name)
+    scores = CiderD({utt: texts[utt] for utt in stream.utt_ids})(hyps, stream.utt_ids)
+    return sum(scores) / len(scores)
+
+
+def dev_figure(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
+    """How good `folder/asr` is on dev, and how many hypotheses are empty."""
     asr, dev = load_asr(folder, exp.config, fabric.device), open_pool(exp, "dev")
     prior = NGram.load(exp.tokens / "prior.json")
     search = tuned(exp, asr, exp.config.decode, prior, fabric)
     hyps, _ = transcripts(asr, dev, search, prior, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
     tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])
-    return {"asr_dev": unit_error(exp, dev.texts, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}
+    return {"asr_dev": figure(exp, dev, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}

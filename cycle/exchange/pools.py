@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cycle.data import kaldi
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore
 from cycle.data.schemas import RECORDING
@@ -30,6 +31,22 @@ def recorded(name: str, store: FeatureStore) -> Stream:
     """Everything in a store as a stream."""
     rows = np.arange(len(store), dtype=np.int64)
     return Stream(name, store.table.column("utt"), store.table.column("spk"), store.table.column("text"), store=store, rows=rows)
+
+
+def references(exp: Experiment, pool: str) -> dict[str, list[str]]:
+    """All texts of every utterance of a pool."""
+    return kaldi.read_references(exp.data(pool))
+
+
+def described(exp: Experiment, pool: str) -> Stream:
+    """A pool with each utterance as often as it has texts, each time with another one. They share their features."""
+    stream, texts = open_pool(exp, pool), references(exp, pool)
+    places = [(i, text) for i, utt in enumerate(stream.utt_ids) for text in texts[utt]]
+    if len(places) == len(stream):
+        return stream
+    out = stream.subset([i for i, _ in places])
+    out.texts = [text for _, text in places]
+    return out
 
 
 def align(stream: Stream, aligner: FrameCTC, budget: int, device: torch.device) -> tuple[Stream, NDArray[np.bool_]]:

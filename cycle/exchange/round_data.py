@@ -19,7 +19,7 @@ from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
 from cycle.exchange.evaluate import tuned
 from cycle.exchange.label import LabelJob, Rewarded
-from cycle.exchange.pools import align, open_pool, with_texts
+from cycle.exchange.pools import align, described, open_pool, with_texts
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, select
 from cycle.exchange.speak import SpeakJob
 from cycle.experiment import Experiment
@@ -62,6 +62,8 @@ def wanted_streams(exp: Experiment) -> set[str]:
 def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric, cluster: Cluster | None = None) -> RoundData:
     """Makes the streams that the recipe wants with the models of `start`; work that an earlier call finished is read back."""
     wanted, out = wanted_streams(exp), RoundData()
+    if "tts" not in exp.config.models:
+        return _heard_only(exp, number, wanted)
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
     out.streams["paired"] = _aligned(exp, open_pool(exp, "paired"), aligner, fabric)[0]
@@ -71,6 +73,15 @@ def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabr
         _speech_side(exp, number, start, work, aligner, out, fabric, cluster)
     if wanted & {"synthetic", "text"}:
         _text_side(exp, number, start, work, out, fabric, cluster)
+    log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(out.streams.items())))
+    return out
+
+
+def _heard_only(exp: Experiment, number: int, wanted: set[str]) -> RoundData:
+    """What there is without a synthesiser: the paired pool, and recordings without text. Nothing is exchanged."""
+    out = RoundData({"paired": described(exp, "paired")})
+    if "recordings" in wanted:
+        out.streams["recordings"] = replace(open_pool(exp, "speech"), name="recordings")
     log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(out.streams.items())))
     return out
 

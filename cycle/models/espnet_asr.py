@@ -1,9 +1,10 @@
-"""ESPnet's ASR models as a Recognizer: any encoder and decoder of ESPnet's YAML, with a CTC branch."""
+"""ESPnet's ASR models as a Recognizer: any encoder of ESPnet's YAML with a CTC branch, an attention decoder, or both."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,6 @@ class EspnetRecognizer(nn.Module):
         self.args = task_args(ASRTask, {**conf, **shared}, "conf/asr")
         self.vocabulary = vocabulary
         self.model = ASRTask.build_model(self.args)
-        if self.model.ctc is None:
-            raise UserError("model_conf.ctc_weight is 0", "conf/asr", "the cycle searches by CTC: give it a weight")
         self._joint: tuple[tuple[int, float], Any] | None = None
 
     @classmethod
@@ -78,6 +77,27 @@ class EspnetRecognizer(nn.Module):
         decoder: nn.Module = self.model.decoder
         return decoder
 
+    @property
+    def _ctc(self) -> Any:
+        if self.model.ctc is None:
+            raise UserError(
+                "model_conf.ctc_weight is 0: there is no CTC branch",
+                "conf/asr",
+                "give it a weight, or use by: attention, search: attention",
+            )
+        return self.model.ctc
+
+    def fits(self, search: Search) -> None:
+        """Refuses a search by a branch that the model lacks.
+
+        Raises:
+            UserError: it is one.
+        """
+        if search.method.startswith("ctc") or (search.method == "joint" and search.ctc_weight > 0):
+            assert self._ctc
+        if search.method == "attention" or (search.method == "joint" and search.ctc_weight < 1):
+            assert self._decoder
+
     def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
         """ESPnet's CTC/attention loss, averaged over utterances."""
         assert batch.speech is not None
@@ -98,10 +118,12 @@ class EspnetRecognizer(nn.Module):
         n, share = len(texts[0]), self.model.ctc_weight
         out, lengths = self._encode(self._varied(speech))
         memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
-        logits = self.model.ctc.ctc_lo(nn.functional.dropout(memory, self.model.ctc.dropout_rate, self.training))
         ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], memory.device, IGNORE)
-        ctc = _ctc_logp(logits.float().log_softmax(-1), frames, ids.clamp(min=0), id_lengths)
-        each = -share * ctc.masked_fill(ctc <= UNFIT, 0.0)
+        each = torch.zeros(len(memory), device=memory.device)
+        if share > 0:
+            logits = self._ctc.ctc_lo(nn.functional.dropout(memory, self._ctc.dropout_rate, self.training))
+            ctc = _ctc_logp(logits.float().log_softmax(-1), frames, ids.clamp(min=0), id_lengths)
+            each = -share * ctc.masked_fill(ctc <= UNFIT, 0.0)
         if share < 1:
             inputs, targets = attention.bordered(ids, id_lengths, self.model.eos)
             scores = self._decoder(memory, frames, inputs, id_lengths + 1)[0]
@@ -112,7 +134,7 @@ class EspnetRecognizer(nn.Module):
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
         out, lengths = self._encode(speech)
-        return self.model.ctc.log_softmax(out), lengths
+        return self._ctc.log_softmax(out), lengths
 
     @torch.no_grad()
     def look(self, speech: Speech, text: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -134,6 +156,8 @@ class EspnetRecognizer(nn.Module):
     def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
         """N-best lists by the search that the configuration names."""
         with quiet(self):
+            if search.method == "attention":
+                return self._transcribe_joint(speech, replace(search, ctc_weight=0.0))
             if search.method == "joint":
                 return self._transcribe_joint(speech, search)
             logp, lengths = self.emissions(speech)
@@ -143,14 +167,28 @@ class EspnetRecognizer(nn.Module):
         if search.method == "ctc_beam":
             beams = ctc_search.prefix_beam(logp, lengths, search.beam, search.top_k)
             return [[Hypothesis(self.vocabulary.decode(t), s) for t, s in beam[: search.nbest]] for beam in beams]
-        raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam or joint")
+        raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam, joint or attention")
 
     def _transcribe_joint(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
-        """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`: one set of calls for all utterances."""
+        """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`: one set of calls for all utterances.
+
+        Without CTC and with a beam of 1 it is `sample` at temperature 0, which is faster: one step of the decoder for all.
+        """
+        self.fits(search)
         out, lengths = self._encode(speech)
+        if search.ctc_weight == 0 and search.beam == 1:
+            return self._greedy(out, lengths)
         lists = self._beam_search(search)(x=out, x_lengths=lengths, maxlenratio=0.0, minlenratio=0.0)
         spell = self.vocabulary.decode
         return [[Hypothesis(spell(h.yseq[1:-1].tolist()), float(h.score)) for h in hyps[: search.nbest]] for hyps in lists]
+
+    def _greedy(self, out: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """The most probable token at each place, given those before it."""
+        rows = attention.sample(self._decoder, out, lengths, self.model.eos, 0.0)
+        texts = [self.vocabulary.decode(row) for row in rows]
+        ids, id_lengths = self.vocabulary.encode(texts, out.device)
+        logp = attention.logp(self._decoder, out, lengths, ids, id_lengths, self.model.eos)
+        return [[Hypothesis(text, float(value))] for text, value in zip(texts, logp.cpu(), strict=True)]
 
     def _beam_search(self, search: Search) -> Any:
         from espnet2.legacy.nets.batch_beam_search import BatchBeamSearch
@@ -160,7 +198,9 @@ class EspnetRecognizer(nn.Module):
         key = (search.beam, search.ctc_weight)
         if self._joint is None or self._joint[0] != key:
             model, n = self.model, len(self.vocabulary)
-            scorers = {"decoder": model.decoder, "ctc": CTCPrefixScorer(ctc=model.ctc, eos=model.eos), "length_bonus": LengthBonus(n)}
+            scorers = {"decoder": model.decoder, "length_bonus": LengthBonus(n)}
+            if search.ctc_weight > 0:
+                scorers["ctc"] = CTCPrefixScorer(ctc=model.ctc, eos=model.eos)
             weights = {"decoder": 1.0 - search.ctc_weight, "ctc": search.ctc_weight, "length_bonus": 0.0}
             beams = BatchBeamSearch(
                 beam_size=search.beam, weights=weights, scorers=scorers, sos=model.sos, eos=model.eos, vocab_size=n,
@@ -171,7 +211,7 @@ class EspnetRecognizer(nn.Module):
 
     def _lattice(self, out: Tensor, temperature: float) -> Tensor:
         """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
-        logp = self.model.ctc.log_softmax(out).float() / temperature
+        logp = self._ctc.log_softmax(out).float() / temperature
         end = torch.arange(logp.size(-1), device=logp.device) == self.model.eos
         return logp.masked_fill(end, _NEVER).log_softmax(-1)
 

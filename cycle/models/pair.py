@@ -53,6 +53,7 @@ def build_asr(config: Config, vocabulary: Vocabulary) -> EspnetRecognizer:
     model = EspnetRecognizer(vocabulary, config.features.n_mels, conf, config.augment)
     if init:
         load_weights(model.model, init)
+    model.fits(config.decode)  # now, not after hours of training
     return model
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from cycle.data import kaldi
 from cycle.data.batch import Batch, Loss
 from cycle.errors import UserError
 from cycle.experiment import Experiment
@@ -45,11 +46,13 @@ class Origin:
     Attributes:
         updates: how many the round has.
         language: how its texts are spelled.
+        models: which are trained.
     """
 
     def __init__(self, exp: Experiment, folder: Path, device: torch.device):
         self.exp, self.folder, self.device = exp, folder, device
         self.updates, self.language = exp.config.rounds.updates, exp.config.corpus.language
+        self.models = frozenset(exp.config.models)
 
     @cached_property
     def asr(self) -> Recognizer:
@@ -64,6 +67,11 @@ class Origin:
         vocabulary = Vocabulary.read(self.exp.tokens / "tokens.txt")
         model = load_frame_model(self.exp.aligner, self.exp.config.aligner, self.exp.config, vocabulary, self.device)
         return model.requires_grad_(False)
+
+    @cached_property
+    def references(self) -> dict[str, list[str]]:
+        """All texts of every utterance of the paired pool, spelled."""
+        return kaldi.read_references(self.exp.data("paired"))
 
     @cached_property
     def prior(self) -> NGram:

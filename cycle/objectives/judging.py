@@ -10,18 +10,21 @@ from torch import Tensor
 from cycle import rewards
 from cycle.data.batch import Batch
 from cycle.data.text import Units
+from cycle.errors import UserError
+from cycle.eval.cider import CiderD
 from cycle.objectives.base import Models, Origin
 from cycle.rewards import Reward
 
-NAMES = ("error_rate", "round_trip", "text_prior")
+NAMES = ("error_rate", "cider", "round_trip", "text_prior")
 
 
 class TextJudge:
     """Judges transcripts.
 
     Args:
-        reward: name: weight; `error_rate` needs the batch's true texts, `round_trip` is the synthesiser's score of the recording under the
-            transcript's own alignment, `text_prior` the n-gram's log-probability per token.
+        reward: name: weight; `error_rate` needs the batch's true texts, `cider` is CIDEr-D against all texts of a paired clip,
+            `round_trip` the synthesiser's score of the recording under the transcript's own alignment, `text_prior` the n-gram's
+            log-probability per token.
         level: unit of the error rate: token, syllable, word, char, ...
 
     Raises:
@@ -34,7 +37,14 @@ class TextJudge:
         self.origin: Origin | None = None
 
     def begin(self, origin: Origin) -> None:
+        """Raises UserError for a reward that the experiment cannot give."""
         self.origin, self.units = origin, rewards.units(origin.language, self.level)
+        if "round_trip" in self.weights and "tts" not in origin.models:
+            raise UserError("reward: round_trip needs a synthesiser, and none is trained", "args", f"choose among: {', '.join(NAMES[:2])}")
+        if "cider" in self.weights:
+            self.cider = CiderD(origin.references)
+            if self.cider.frequencies.clips < 2:
+                raise UserError("reward: cider needs two clips: with one, every word is in every clip", "args", "give more paired data")
 
     def __call__(self, batch: Batch, lists: Sequence[Sequence[str]], models: Models) -> tuple[Tensor, Tensor]:
         """Rewards of N transcripts an utterance.
@@ -53,6 +63,8 @@ class TextJudge:
         if name == "error_rate":
             return rewards.error_rate(texts, [batch.texts[i] for i in places], self.units)
         assert self.origin is not None, "begin() comes first"
+        if name == "cider":
+            return rewards.cider(texts, [batch.utt_ids[i] for i in places], self.cider)
         if name == "text_prior":
             return rewards.text_prior(texts, self.origin.prior)
         return rewards.reconstruction(batch, places, texts, models.tts, self.origin.aligner)

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from cycle import rewards
-from cycle.config import Search
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
@@ -25,7 +24,7 @@ from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.synthesizer import Action, Spread
 from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge
-from cycle.objectives.sequence import branch, filled
+from cycle.objectives.sequence import branch, filled, list_search
 
 
 def dpo(better: Tensor, worse: Tensor, ref_better: Tensor, ref_worse: Tensor, beta: float) -> Tensor:
@@ -78,6 +77,7 @@ class AsrDpo:
         beta: how strongly the reference holds the model.
         by: the branch whose probabilities are moved.
         margin: pairs closer in reward are left out.
+        search: what finds the list, where the reference searches: ctc_beam, joint or attention.
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
@@ -90,10 +90,9 @@ class AsrDpo:
         beta: float = 0.1,
         by: Branch = "ctc",
         margin: float = 0.0,
+        search: str = "ctc_beam",
     ):
-        if nbest < 2:
-            raise UserError(f"nbest: {nbest}", "args", "a pair needs two hypotheses")
-        self.judge, self.search = TextJudge(reward or {"error_rate": 1.0}, level), Search("ctc_beam", beam=max(8, nbest), nbest=nbest)
+        self.judge, self.search = TextJudge(reward or {"error_rate": 1.0}, level), list_search(search, nbest)
         self.beta, self.by, self.margin = positive(beta), branch(by), margin
         self.origin: Origin | None = None
 

@@ -128,7 +128,7 @@ class Mwer:
         level: unit of the error rate: word or syllable for the rate that is reported.
         nbest: length of the list.
         by: the branch whose probabilities are moved, ctc or attention.
-        search: what finds the list: ctc_beam (prefix beam search) or joint (CTC and attention together).
+        search: what finds the list: ctc_beam (prefix beam search) or joint (CTC and attention together) or attention.
 
     Raises:
         UserError: an argument that cannot be.
@@ -145,9 +145,7 @@ class Mwer:
         search: str = "ctc_beam",
     ):
         self.judge = TextJudge(reward or {"error_rate": 1.0}, level)
-        if nbest < 2 or search not in ("ctc_beam", "joint"):
-            raise UserError(f"nbest: {nbest}, search: {search}", "args", "a list needs two hypotheses, of ctc_beam or joint")
-        self.search, self.by = Search(search, beam=max(8, nbest), nbest=nbest), branch(by)
+        self.search, self.by = list_search(search, nbest), branch(by)
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)
@@ -167,6 +165,17 @@ class Mwer:
         logp = models.asr.logp(batch.speech, filled(lists, reward.size(1)), self.by)
         value = expected_risk(logp[rows], -reward[rows], valid[rows]).mean()
         return Loss(value, int(rows.sum()), {"loss": value.detach(), **stats})
+
+
+def list_search(method: str, nbest: int) -> Search:
+    """A search for lists to choose from.
+
+    Raises:
+        UserError: one that finds no lists, or a list of one.
+    """
+    if nbest < 2 or method not in ("ctc_beam", "joint", "attention"):
+        raise UserError(f"nbest: {nbest}, search: {method}", "args", "a list needs two hypotheses, of ctc_beam, joint or attention")
+    return Search(method, beam=max(8, nbest), nbest=nbest)
 
 
 def branch(by: str) -> Branch:
