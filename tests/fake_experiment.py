@@ -133,6 +133,8 @@ def samples(seed: int = 0) -> list[Sample]:
         "test", "u000", "s0", "changed least", "你好", "n i3 h ao3", "/nowhere/u000.wav", feats, None, [view(n, True) for n in range(3)]
     )
     return [test, Sample("text", "u001", "", "an unpaired sentence", "好人", "h ao3 r en2", views=[view(n, False) for n in (0, 2)])]
+
+
 CAPTIONS = {
     "c0": ["a dog barks", "the dog is barking", "a dog barking twice"],
     "c1": ["rain falls", "it is raining", "rain falling hard"],
