@@ -358,7 +358,7 @@ def test_a_metric_that_is_no_error_rate(tmp_path: Path) -> None:
     systems = {name: {"value": value, "n": 10, "ci95": [value - 0.1, value + 0.1]} for name, value in (("baseline", 0.7), ("cycle", 0.9))}
     write_json(tmp_path / "summary.json", {"recipe": "cycle", "metric": "cider", "higher_is_better": True, "systems": systems})
     report.main(experiment(tmp_path))
-    assert [r["rate"] for r in table(experiment(tmp_path), "systems")] == ["0.7", "0.9"] and "<td>0.9</td>" in page(experiment(tmp_path))
+    assert [r["rate"] for r in table(experiment(tmp_path), "systems")] == ["0.7", "0.9"] and "<td>0.9000</td>" in page(experiment(tmp_path))
     assert "“Confusions”" not in page(experiment(tmp_path)) and "fewer errors than" not in page(experiment(tmp_path))
 
 

@@ -28,6 +28,7 @@ def render(told: Story, results: Table, drawn: Sequence[Drawn], folder: Path, st
     """
     values = {
         "summary": told.summary,
+        "counts_errors": told.counts_errors,
         "style": style,
         "results": results,
         "compared": compared,
