@@ -258,6 +258,8 @@ def write(
         raise ValueError("two utterances have one id")
     if len(wavs) not in (0, len(utts)) or len(texts) not in (0, len(utts)) or texts.keys() != tokens.keys():
         raise ValueError("a pool has recordings for all or none, text for all or none, and tokens where it has text")
+    if references is not None and references.keys() != texts.keys():
+        raise ValueError("a pool has references for exactly what has text")
     if wrong := next((path for path in wavs.values() if bad_path(path)), None):
         raise ValueError(f"{wrong!r} does not fit into wav.scp")
     with atomic_dir(directory) as aside:
@@ -265,7 +267,7 @@ def write(
             write_table(aside / "text", texts)
             write_table(aside / "tokens", {k: tokens[k] for k in texts})
             if references:
-                write_table(aside / "references", {k: json.dumps(list(references[k]), ensure_ascii=False) for k in texts})
+                write_table(aside / "references", {k: json.dumps(list(several), ensure_ascii=False) for k, several in references.items()})
         if wavs:
             write_table(aside / "wav.scp", wavs)
             _write_speakers(aside, utts)

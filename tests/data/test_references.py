@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cycle import check
+from cycle import check, prepare
 from cycle.data import captions, kaldi
 from cycle.data.features import ShardWriter
 from cycle.data.intake import Intake
+from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
 from cycle.data.text import spelling
 from cycle.data.types import Utterance
@@ -92,3 +93,11 @@ def test_a_caption_file_in_either_form(tmp_path: Path) -> None:
     for path, said in ((latin, "is not UTF-8"), (tmp_path / "none.csv", "cannot be read")):
         with pytest.raises(UserError, match=said):
             captions.read(path)
+
+
+def test_the_speech_pool_keeps_its_texts_to_itself(tmp_path: Path) -> None:
+    exp = experiment(tmp_path / "exp", "scenes")
+    utt = Utterance("a", "-", tone(tmp_path / "a.wav"), "A dog", 1.5, ("a dog barks",))
+    prepare.write(exp, {"speech": [Item(utt, "a dog", ("a dog barks",))], "paired": [Item(utt, "a dog", ("a dog barks",))]})
+    assert sorted(p.name for p in exp.data("speech").iterdir()) == ["spk2utt", "utt2dur", "utt2spk", "wav.scp"]
+    assert kaldi.read_references(exp.data("paired")) == {"a": ["a dog", "a dog barks"]}
