@@ -32,7 +32,7 @@ def test_settings_of_another_version(tmp_path: Path) -> None:
     values["rounds"]["count"], values["rounds"]["cuont"], values["gone"] = 7, 3, {"a": {"b": 1}}
     del values["prior"], values["features"]["trim_db"]
     config, notes = lenient(values)
-    assert config.rounds.count == 7 and config.prior.order == 4 and config.features.trim_db == 40.0
+    assert config.rounds.count == 7 and config.prior.order == 6 and config.features.trim_db == 40.0
     assert notes == ["Setting rounds.cuont: this version does not know it.", "Setting gone.a.b: this version does not know it."]
     assert set(config.rounds.objectives) == set(values["rounds"]["objectives"])
 
