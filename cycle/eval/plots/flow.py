@@ -32,7 +32,7 @@ def flow_table(story: Story) -> Rows:
     rows += [_row("stream", stream, of=STREAMS[stream], count=counts.get(stream)) for stream in drawn]
     for name, mix in wires.items():
         objective = conf.objectives[name]
-        every = f", every {objective.every}th update" if objective.every > 1 else ""
+        every = f", one update in {objective.every}" if objective.every > 1 else ""
         trains = "+".join(story.trains.get(name, []))
         rows.append(_row("objective", name, of=trains, text=f"weight {objective.weight:g}{every}"))
         rows += [_row("wire", name, of=stream, share=round(share / sum(mix.values()), 4)) for stream, share in mix.items()]
@@ -154,8 +154,8 @@ def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], roo
     for row in by_kind["stream"]:
         name, x = str(row["name"]), places[str(row["name"])]
         _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -24.5), (x, -26.3), TINT[STREAMS[name]])
-        count = f"  {int(row['count']):,}".replace(",", " ") if isinstance(row["count"], int) else ""
-        _box(axes, x, -34, 5.6, 15.5, f"{name}{count}", TINT[STREAMS[name]], small - 0.3, rotation=90)
+        count = f" {int(row['count']):,}".replace(",", "\u2009") if isinstance(row["count"], int) else ""
+        _box(axes, x, -34, 5.6, 15.5, f"{name}{count}", TINT[STREAMS[name]], small - 0.6, rotation=90)
 
 
 def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: dict[str, float], style: Style) -> None:
