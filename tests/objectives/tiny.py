@@ -47,7 +47,7 @@ def origin(tts=synthesizer) -> SimpleNamespace:
     """A stand-in for `Origin` with the pair's first weights."""
     prior = NGram.fit([t.split() for t in TEXTS], order=2)
     models = {"asr": talkative().eval().requires_grad_(False), "tts": tts().eval().requires_grad_(False), "aligner": aligner()}
-    return SimpleNamespace(**models, prior=prior, language="cmn", updates=100)
+    return SimpleNamespace(**models, prior=prior, language="cmn", models=frozenset(models.keys() - {"aligner"}), updates=100)
 
 
 def started(objective, tts=synthesizer):
