@@ -147,7 +147,7 @@ class EspnetRecognizer(nn.Module):
         ids, lengths = self.vocabulary.encode([text], speech.feats.device)
         with quiet(self):
             out, frames = self._encode(speech)
-            logp = self.model.ctc.log_softmax(out).float()
+            logp = self._ctc.log_softmax(out).float()
             seen = attention.weights(self._decoder, out, frames, ids, lengths, self.model.eos) if self.model.decoder is not None else None
         path, _ = viterbi(logp, frames, ids, lengths)
         return logp[0], path[0], seen[0] if seen is not None else None
