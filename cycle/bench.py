@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from cycle.config import ROOT, Augment, Search
+from cycle.config import ROOT
 from cycle.data.batch import Batch
 from cycle.device import fabric, resolve
 from cycle.errors import UserError
@@ -32,6 +32,7 @@ from cycle.models.pair import build_asr, build_tts, load_asr, load_frame_model, 
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.settings import Augment, Search
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, collate
 

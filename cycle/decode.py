@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from cycle.config import Search
 from cycle.data import kaldi
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore
@@ -27,6 +26,7 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.pretrain import train_frame_model
+from cycle.settings import Search
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cycle.config import Config
+from cycle.settings import Config
 
 
 @dataclass

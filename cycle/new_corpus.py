@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cycle.config import ROOT, Features, read_yaml
+from cycle.config import ROOT, read_yaml
 from cycle.corpus.plan import SHARES, Plan, language, plan, speakers_of
 from cycle.corpus.recipe import LONGEST, hours, sizes, write
 from cycle.data import folder
@@ -21,6 +21,7 @@ from cycle.data.rejects import Rejects
 from cycle.data.text import spelling
 from cycle.data.types import Utterance
 from cycle.errors import UserError
+from cycle.settings import Features
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 ACCIDENT = 0.1  # share of recordings without text from which on they are meant as speech alone

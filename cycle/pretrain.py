@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.config import FrameModel, Optimizer
 from cycle.data.batch import Batch, Loss
 from cycle.data.text import spelling
 from cycle.device import by_first
@@ -27,6 +26,7 @@ from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voice
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.settings import FrameModel, Optimizer
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
 

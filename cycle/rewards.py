@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from cycle.config import Search
 from cycle.data.batch import Batch
 from cycle.data.text import Units, spelling
 from cycle.data.types import Speech
@@ -23,6 +22,7 @@ from cycle.models.ngram import NGram
 from cycle.models.recognizer import UNFIT, Recognizer
 from cycle.models.speaker import long_term_spectrum
 from cycle.models.synthesizer import Synthesizer
+from cycle.settings import Search
 
 Reward = float | None
 

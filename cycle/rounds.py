@@ -12,7 +12,6 @@ from typing import Any, cast
 from lightning.fabric import Fabric
 from torch import nn
 
-from cycle.config import Optimizer
 from cycle.data.text import spelling
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
@@ -25,6 +24,7 @@ from cycle.files import read_json, write_json
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin, create
+from cycle.settings import Optimizer
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
@@ -157,8 +157,8 @@ def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
     """The objectives of the recipe that have a weight and something to train on."""
     tasks = []
     for name, conf in exp.config.rounds.objectives.items():
-        mix = {k: v for k, v in conf.mix.items() if v > 0 and k in data.streams and len(data.streams[k])}
-        if conf.weight <= 0 or not mix:
+        mix = {k: v for k, v in conf.shares(number).items() if k in data.streams and len(data.streams[k])}
+        if not mix:
             continue
         objective = create(conf.use, conf.args, f"rounds.objectives.{name}")
         if not objective.trains <= set(exp.config.models):

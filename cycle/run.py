@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO
 
 from cycle import stage
-from cycle.config import ROOT, Config, as_dict, available, load, needs_no_tts
+from cycle.config import ROOT, as_dict, available, load, needs_no_tts
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
+from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 SHARED = (3, 4, 5)  # stages that train, which several ranks share

@@ -10,11 +10,12 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 
-from cycle.config import ROOT, Config, lenient, read_yaml
+from cycle.config import ROOT, lenient, read_yaml
 from cycle.device import resolve
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
+from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 

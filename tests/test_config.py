@@ -10,7 +10,7 @@ from cycle.errors import UserError
 def test_base_yaml_holds_every_key():
     from omegaconf import OmegaConf
 
-    from cycle.config import Config
+    from cycle.settings import Config
 
     base = read_yaml(ROOT / "conf/base.yaml")
     filled = OmegaConf.merge(OmegaConf.structured(Config), base)
@@ -105,3 +105,20 @@ def test_which_models_are_trained():
     for recipe, control in (("cycle", None), ("dpo", None), ("caption", "tts_only")):
         with pytest.raises(UserError, match="needs a synthesiser"):
             needs_no_tts(load("scenes", recipe, [], control=control))
+
+
+def test_shares_of_a_mix_may_change_from_round_to_round():
+    words = ["rounds.objectives.asr_supervised.mix={paired: 1, pseudo: [0, 0.5], synthetic: [2, 2, 0]}"]
+    objective = load("hsk", "cycle", words).rounds.objectives["asr_supervised"]
+    assert objective.shares(1) == {"paired": 1, "synthetic": 2}
+    assert objective.shares(2) == {"paired": 1, "pseudo": 0.5, "synthetic": 2}
+    assert objective.shares(3) == objective.shares(9) == {"paired": 1, "pseudo": 0.5}
+    assert objective.streams() == {"paired", "pseudo", "synthetic"}
+    objective.weight = 0.0
+    assert objective.shares(1) == {} and objective.streams() == set()
+
+
+@pytest.mark.parametrize("share", ["-1", "[]", "[1, -1]", "[1, [2]]", "many", "true", "null", "{a: 1}", ".inf", ".nan"])
+def test_a_share_is_a_number_or_one_a_round(share):
+    with pytest.raises(UserError, match=r"mix\.pseudo"):
+        load("hsk", "cycle", [f"rounds.objectives.asr_supervised.mix.pseudo={share}"])

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from cycle import rewards
-from cycle.config import FrameModel
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.speaker import long_term_spectrum
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import FrameModel
 from tests.models.test_espnet import SPKS, TEXTS, batch, recognizer, synthesizer
 
 

@@ -70,7 +70,7 @@ def test_each_control_draws_on_what_it_may(tmp_path, control, streams):
     words = ["rounds.objectives.asr_supervised.mix.synthetic=9", "rounds.objectives.tts_through_asr.weight=9"]
     for overrides in ([], words):  # no setting may give a control what it must not have
         exp = Experiment(tmp_path, load("hsk", "cycle", overrides, "cpu", control), "hsk", "cycle", control=control)
-        assert wanted_streams(exp) == streams
+        assert wanted_streams(exp, 2) == streams
 
 
 def test_controls_share_the_updates():
@@ -81,7 +81,7 @@ def test_controls_share_the_updates():
 def test_unknown_streams_are_named(tmp_path):
     config = load("mini", "cycle", ["rounds.objectives.asr_supervised.mix.magic=1"])
     with pytest.raises(UserError, match="no stream 'magic'"):
-        wanted_streams(Experiment(tmp_path, config, "mini", "cycle"))
+        wanted_streams(Experiment(tmp_path, config, "mini", "cycle"), 1)
 
 
 def test_only_the_oracle_control_reads_true_labels():

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from cycle.config import Corpus, Pools, load
+from cycle.config import load
 from cycle.experiment import Experiment
+from cycle.settings import Corpus, Pools
 
 # Ten sentences with different readings, of mini's world.
 SENTENCES = ["我喝茶", "你喝水", "他吃饭", "我们看书", "老师写字", "医生买菜", "同学学汉语", "朋友画山", "哥哥找狗", "奶奶看花"]

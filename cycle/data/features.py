@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cycle.config import Features
 from cycle.data.schemas import RECORDING
 from cycle.data.table import Table
 from cycle.data.table import write as write_table
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 from cycle.files import atomic_write, read_json, write_json
+from cycle.settings import Features
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances

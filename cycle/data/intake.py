@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from cycle.config import Features
 from cycle.data import audio, kaldi
 from cycle.data.kaldi import Fault
 from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
 from cycle.data.text import NoReading, Spelling
 from cycle.data.types import Utterance
+from cycle.settings import Features
 
 log = logging.getLogger("cycle")
 HELD_OUT = ("test", "dev")

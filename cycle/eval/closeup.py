@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cycle.config import Search
 from cycle.data import kaldi
 from cycle.data.batch import speech_of
 from cycle.data.features import FeatureStore
@@ -29,6 +28,7 @@ from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
 from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Search
 
 VERSION = 1
 ROUNDS = 4  # at most

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cycle.config import Features
 from cycle.data import kaldi
 from cycle.eval import sound
 from cycle.eval.oracle import true_texts
 from cycle.eval.samples import Array, Sample
 from cycle.eval.story import UNREADABLE, Story, reason
+from cycle.settings import Features
 
 TITLES = {
     "test": "A test recording and its text",

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cycle.config import Features
 from cycle.data.features import read_audio, trim
 from cycle.models.vocoder import griffin_lim
+from cycle.settings import Features
 
 Array = NDArray[np.float32]
 LONGEST = 12.0  # seconds; what is longer is cut, for the page's sake

@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling
 from cycle.eval.cider import CiderD
@@ -21,6 +20,7 @@ from cycle.experiment import Experiment
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr
 from cycle.models.recognizer import Recognizer
+from cycle.settings import Search
 from cycle.train.streams import Stream
 
 PRIOR_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)

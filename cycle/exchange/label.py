@@ -12,7 +12,6 @@ from typing import Any, overload
 import numpy as np
 from lightning.fabric import Fabric
 
-from cycle.config import Search
 from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.schemas import LABEL
@@ -28,6 +27,7 @@ from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
 from cycle.models.vocabulary import Vocabulary
 from cycle.rewards import reconstruction
+from cycle.settings import Search
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")

@@ -42,26 +42,25 @@ class RoundData:
     monitors: dict[str, Any] = field(default_factory=dict)
 
 
-def wanted_streams(exp: Experiment) -> set[str]:
-    """The streams that any objective with a weight draws on.
+def wanted_streams(exp: Experiment, number: int) -> set[str]:
+    """The streams that any objective with a weight draws on in a round.
 
     Raises:
         UserError: a stream that does not exist.
     """
-    wanted = set()
+    wanted: set[str] = set()
     for name, conf in exp.config.rounds.objectives.items():
-        for stream, share in conf.mix.items():
+        for stream in conf.mix:
             if stream not in STREAMS:
                 where = f"rounds.objectives.{name}.mix"
                 raise UserError(f"no stream {stream!r}", where, f"choose among: {', '.join(sorted(STREAMS))}")
-            if conf.weight > 0 and share > 0:
-                wanted.add(stream)
+        wanted |= set(conf.shares(number))
     return wanted
 
 
 def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric, cluster: Cluster | None = None) -> RoundData:
     """Makes the streams that the recipe wants with the models of `start`; work that an earlier call finished is read back."""
-    wanted, out = wanted_streams(exp), RoundData()
+    wanted, out = wanted_streams(exp, number), RoundData()
     if "tts" not in exp.config.models:
         return _heard_only(exp, number, wanted)
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
@@ -135,7 +134,7 @@ def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: Round
     """text -> TTS: synthetic speech, heard by the recogniser, selected."""
     job = SpeakJob(exp, number, start, work / "synthetic")
     out.streams["text"] = job.texts()
-    if "synthetic" not in wanted_streams(exp):
+    if "synthetic" not in wanted_streams(exp, number):
         return
     run(job, fabric, cluster)
     spoken = job.spoken()

@@ -15,17 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cycle.config import Rule
 from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import distance
+from cycle.settings import Rule, of_round
 
 type Verdict = tuple[NDArray[np.bool_], Callable[[int], str]]
-
-
-def of_round(value: Any, number: int) -> Any:
-    """A schedule's value in a round."""
-    return value[min(number, len(value)) - 1] if isinstance(value, (list, tuple)) else value
 
 
 def not_empty(labels: Table, number: int, context: dict[str, Any]) -> Verdict:

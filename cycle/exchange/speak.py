@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.config import Search
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.data.schemas import SPOKEN
@@ -22,6 +21,7 @@ from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Rendering, Variation
+from cycle.settings import Search
 from cycle.train.streams import Stream, seed_of
 
 

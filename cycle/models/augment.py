@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from cycle.config import Augment
 from cycle.data.types import Speech
+from cycle.settings import Augment
 
 
 def resample(speech: Speech, stretch: Tensor, warp: Tensor) -> Speech:

@@ -11,9 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from cycle.config import ROOT, Model, read_yaml
+from cycle.config import ROOT, read_yaml
 from cycle.errors import UserError
 from cycle.files import atomic_write, write_text
+from cycle.settings import Model
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.config import Augment, Search, read_yaml
+from cycle.config import read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
@@ -24,6 +24,7 @@ from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Augment, Search
 
 _NEVER = -1e30
 SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: it ends in silence

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cycle.config import FrameModel, Search
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.models.align import durations, viterbi
 from cycle.models.ctc_search import greedy
 from cycle.models.noise import quiet
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import FrameModel, Search
 
 RAREST = 1e-5  # prior of a label below which it counts as this
 PRIOR_RATE = 0.02  # share of a batch in the running prior

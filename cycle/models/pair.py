@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cycle.config import Config, FrameModel, Model, read_yaml
+from cycle.config import read_yaml
 from cycle.errors import UserError
 from cycle.files import read_json
 from cycle.models.checkpoint import load_weights, model_conf
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Config, FrameModel, Model
 
 if TYPE_CHECKING:
     from cycle.models.espnet_asr import EspnetRecognizer

@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
+from cycle.settings import Search
 
 Branch = Literal["ctc", "attention"]
 UNFIT = -1e4  # log-probability of a text that needs more frames than there are

@@ -16,7 +16,7 @@ from cycle.data.types import Speech
 
 @dataclass(frozen=True)
 class Variation:
-    """How far synthetic speech may stray from the mean rendering; see `cycle.config.Speak`."""
+    """How far synthetic speech may stray from the mean rendering; see `cycle.settings.Speak`."""
 
     duration: float = 0.0
     speed: float = 0.0

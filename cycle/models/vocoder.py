@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cycle.config import Features
 from cycle.data.features import unscale
+from cycle.settings import Features
 
 
 def griffin_lim(feats: NDArray[np.float32], conf: Features, iterations: int = 60) -> NDArray[np.float32]:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.config import Search
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
@@ -19,6 +18,7 @@ from cycle.eval.errors import distance
 from cycle.models.recognizer import Recognizer
 from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.sequence import filled
+from cycle.settings import Search
 
 WATCHED = 2000  # utterances whose labels are remembered, to tell how many change
 

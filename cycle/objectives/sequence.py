@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cycle.config import Search
 from cycle.data.batch import Batch, Loss
 from cycle.errors import UserError
 from cycle.models.recognizer import Branch
 from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge, skipped
+from cycle.settings import Search
 
 
 def others_mean(reward: Tensor, valid: Tensor) -> Tensor:

@@ -26,12 +26,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from cycle.config import Optimizer, Run
 from cycle.data.batch import Batch
 from cycle.files import atomic_write
 from cycle.log import Metrics, progress
 from cycle.models.noise import frozen
 from cycle.objectives.base import Models, Objective
+from cycle.settings import Optimizer, Run
 from cycle.train.streams import Mixture, seed_of
 
 log = logging.getLogger("cycle")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cycle.config import Rule
 from cycle.data.schemas import LABEL, SPOKEN
 from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.exchange.label import choose
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, confidence, heard, of_round, pace, select, tts_agrees
+from cycle.settings import Rule
 
 
 def label(utt, text="a b", logp=-1.0, frames=40, posterior=0.5, tts=()):
@@ -83,8 +83,8 @@ def test_schedules():
 
 
 def test_the_prior_may_change_the_choice():
-    from cycle.config import Search
     from cycle.data.batch import Hypothesis
+    from cycle.settings import Search
 
     hyps = [Hypothesis("a", -1.0), Hypothesis("b", -1.5)]
     assert choose("u", 9, hyps, [-5.0, -1.0], Search(prior_weight=0.0)).text == "a"

@@ -6,12 +6,12 @@ import math
 
 import torch
 
-from cycle.config import FrameModel
 from cycle.data.batch import Batch
 from cycle.data.types import Speech
 from cycle.models.align import duration_spread
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import FrameModel
 
 WORDS = ["a b c", "c a", "b c a b", "a c b"]
 FRAMES = 6  # of each token

@@ -200,11 +200,11 @@ def test_soft_tokens_spell_the_text_and_carry_gradient():
 
 
 def test_a_model_without_decoder_says_so():
-    from cycle.config import Model
     from cycle.errors import UserError
     from cycle.models.checkpoint import model_conf
     from cycle.models.espnet_asr import EspnetRecognizer
     from cycle.models.vocabulary import Vocabulary
+    from cycle.settings import Model
     from tests.models.test_espnet import ASR
 
     conf = model_conf(Model("conf/asr/conformer.yaml", {**ASR, "model_conf": {"ctc_weight": 1.0}}))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cycle.config import Augment, Model
 from cycle.data.batch import Batch
 from cycle.data.types import Speech
 from cycle.models.augment import resample, vary
 from cycle.models.checkpoint import model_conf
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Augment, Model
 
 
 def ones(n: int, value: float = 1.0) -> torch.Tensor:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from cycle.config import Model, Search
 from cycle.data.batch import Batch, speech_of
 from cycle.errors import UserError
 from cycle.models.checkpoint import model_conf
@@ -12,6 +11,7 @@ from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer, Voices
 from cycle.models.synthesizer import Variation
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Model, Search
 
 TEXTS = ["a b c", "b a", "c c a b a"]
 SPKS = ["s1", "s2", "s1"]

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from cycle.config import Model
 from cycle.models import attention
 from cycle.models.align import durations
 from cycle.models.checkpoint import model_conf
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.vocabulary import Vocabulary
+from cycle.settings import Model
 from tests.models.test_espnet import ASR, TEXTS, TTS, batch, recognizer, synthesizer
 from tests.models.test_free_running import SMALL
 

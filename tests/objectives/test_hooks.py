@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cycle.config import FrameModel, Optimizer, Run, load
+from cycle.config import load
 from cycle.data.batch import Loss
 from cycle.device import fabric
 from cycle.experiment import Experiment
@@ -16,6 +16,7 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Origin, begin, nothing
+from cycle.settings import FrameModel, Optimizer, Run
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture
 from tests.models.test_espnet import SPKS, TEXTS, recognizer, synthesizer

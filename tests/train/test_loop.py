@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
-from cycle.config import Optimizer, Run
 from cycle.data.batch import Loss
 from cycle.device import fabric
+from cycle.settings import Optimizer, Run
 from cycle.train.loop import Diverged, Task, Trainer, learning_rate
 from cycle.train.streams import Mixture
 from tests.train.test_streams import stream

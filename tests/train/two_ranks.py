@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cycle.config import Optimizer, Run, read_yaml
+from cycle.config import read_yaml
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import fabric as make_fabric
 from cycle.models.espnet_asr import EspnetRecognizer
@@ -15,6 +15,7 @@ from cycle.models.espnet_tts import EspnetSynthesizer, Voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.settings import Optimizer, Run
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from cycle.config import Rounds
 from cycle.eval import history
 from cycle.eval.figures import Cell, Rows
 from cycle.eval.plots.axes import plain, short
 from cycle.eval.story import Story
 from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
+from cycle.settings import ObjectiveConf, Rounds
 
 # Which pool each stream comes from, in the order they are drawn.
 STREAMS = {"paired": "paired", "pseudo": "speech", "speech": "speech", "recordings": "speech", "synthetic": "text", "text": "text"}
@@ -24,7 +24,7 @@ LEFT, RIGHT, LINE = 26.0, 84.0, 5.2  # where the streams stand in a width of 100
 def flow_table(story: Story) -> Rows:
     """Boxes and wires: pool, step, stream, objective, wire."""
     conf = story.exp.config.rounds
-    wires = {name: {k: v for k, v in o.mix.items() if v > 0 and k in STREAMS} for name, o in conf.objectives.items() if o.weight > 0}
+    wires = {name: mix for name, o in conf.objectives.items() if (mix := _wires(o, conf.count))}
     drawn = [stream for stream in STREAMS if any(stream in mix for mix in wires.values())]
     rows: Rows = [_row("pool", pool.name, count=pool.utterances, hours=pool.hours) for pool in history.pools(story)]
     rows += [_row("step", pool, text=said) for pool, said in _steps(conf, drawn).items()]
@@ -35,8 +35,15 @@ def flow_table(story: Story) -> Rows:
         every = f", one update in {objective.every}" if objective.every > 1 else ""
         trains = "+".join(story.trains.get(name, []))
         rows.append(_row("objective", name, of=trains, text=f"weight {objective.weight:g}{every}"))
-        rows += [_row("wire", name, of=stream, share=round(share / sum(mix.values()), 4)) for stream, share in mix.items()]
+        rows += [_row("wire", name, of=stream, share=round(share, 4)) for stream, share in mix.items()]
     return rows
+
+
+def _wires(objective: ObjectiveConf, rounds: int) -> dict[str, float]:
+    """The streams of an objective with their parts of its batches, mean of the rounds in which it trains."""
+    mixes = [mix for number in range(1, rounds + 1) if (mix := objective.shares(number))]
+    parts = [{stream: share / sum(mix.values()) for stream, share in mix.items()} for mix in mixes]
+    return {stream: mean for stream in STREAMS if (mean := sum(p.get(stream, 0.0) for p in parts) / max(1, len(parts)))}
 
 
 def _row(kind: str, name: str, **values: Cell) -> dict[str, Cell]:
