@@ -62,7 +62,17 @@ class EspnetRecognizer(nn.Module):
         save(folder, self.model, self.args)
 
     def _varied(self, speech: Speech) -> Speech:
+        """What goes into ESPnet's encoder, which masks it itself in training."""
         return vary(speech, self.augment) if self.training and self.augment.any else speech
+
+    @torch.no_grad()
+    def as_in_training(self, speech: Speech) -> Speech:
+        """The speech as the supervised loss hears it: varied (`augment:`) and masked (SpecAugment), each utterance in its own way."""
+        speech = vary(speech, self.augment) if self.augment.any else speech
+        if self.model.specaug is None:
+            return speech
+        feats, lengths = self.model.specaug(speech.feats.clone(), speech.lengths)
+        return Speech(feats, lengths)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
         lacking = max(0, SHORTEST - speech.feats.size(1))

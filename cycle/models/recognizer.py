@@ -38,6 +38,10 @@ class Recognizer(Protocol):
         """N-best lists, best first, without gradient and training noise."""
         ...
 
+    def as_in_training(self, speech: Speech) -> Speech:
+        """A random variation of speech (augmentation, SpecAugment), for objectives whose samples and scores are to hear the same one."""
+        ...
+
     def sample(self, speech: Speech, n: int = 1, temperature: float = 1.0, by: Branch = "ctc") -> list[list[str]]:
         """n texts drawn for each utterance, without gradient and training noise; temperature 0 is greedy."""
         ...

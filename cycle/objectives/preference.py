@@ -24,7 +24,7 @@ from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.synthesizer import Action, Spread
 from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge
-from cycle.objectives.sequence import branch, filled, list_search
+from cycle.objectives.sequence import branch, filled, heard, list_search
 
 
 def dpo(better: Tensor, worse: Tensor, ref_better: Tensor, ref_worse: Tensor, beta: float) -> Tensor:
@@ -78,6 +78,7 @@ class AsrDpo:
         by: the branch whose probabilities are moved.
         margin: pairs closer in reward are left out.
         search: what finds the list, where the reference searches: ctc_beam, joint or attention.
+        varied: both hear the speech as in training, see `sequence.heard`.
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
@@ -91,9 +92,10 @@ class AsrDpo:
         by: Branch = "ctc",
         margin: float = 0.0,
         search: str = "ctc_beam",
+        varied: bool = False,
     ):
         self.judge, self.search = TextJudge(reward or {"error_rate": 1.0}, level), list_search(search, nbest)
-        self.beta, self.by, self.margin = positive(beta), branch(by), margin
+        self.beta, self.by, self.margin, self.varied = positive(beta), branch(by), margin, varied
         self.origin: Origin | None = None
 
     def begin(self, origin: Origin) -> None:
@@ -102,18 +104,19 @@ class AsrDpo:
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None and self.origin is not None
+        speech = heard(batch.speech, models, self.varied)
         if batch.nbest:
             lists = [[text for text, _ in hyps] for hyps in batch.nbest]
             reward, valid = rewards.table([[r for _, r in hyps] for hyps in batch.nbest], batch.speech.feats.device)
         else:
-            lists = [[hyp.text for hyp in hyps] for hyps in self.origin.asr.transcribe(batch.speech, self.search)]
+            lists = [[hyp.text for hyp in hyps] for hyps in self.origin.asr.transcribe(speech, self.search)]
             reward, valid = self.judge(batch, lists, models)
         if not reward.size(1):
             return nothing(reward.device, {"pairs": 0.0})
         best, worst, usable = extremes(reward, valid, self.margin)
         rows = filled(lists, reward.size(1))
         pairs = [[row[b], row[w]] for row, b, w in zip(rows, best.tolist(), worst.tolist(), strict=True)]
-        return text_pairs(batch.speech, pairs, usable, models, self.origin, self.by, self.beta)
+        return text_pairs(speech, pairs, usable, models, self.origin, self.by, self.beta)
 
 
 class AsrSelfPlay:
@@ -123,12 +126,13 @@ class AsrSelfPlay:
         beta: how strongly the reference holds the model.
         by: the branch that draws and scores.
         temperature: of drawing.
+        varied: both hear the speech as in training, see `sequence.heard`.
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
 
-    def __init__(self, beta: float = 0.1, by: Branch = "ctc", temperature: float = 1.0):
-        self.beta, self.by, self.temperature = positive(beta), branch(by), positive(temperature)
+    def __init__(self, beta: float = 0.1, by: Branch = "ctc", temperature: float = 1.0, varied: bool = False):
+        self.beta, self.by, self.temperature, self.varied = positive(beta), branch(by), positive(temperature), varied
         self.origin: Origin | None = None
 
     def begin(self, origin: Origin) -> None:
@@ -136,10 +140,11 @@ class AsrSelfPlay:
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None and self.origin is not None
-        own = self.origin.asr.sample(batch.speech, 1, self.temperature, self.by)
+        speech = heard(batch.speech, models, self.varied)
+        own = self.origin.asr.sample(speech, 1, self.temperature, self.by)
         pairs = [[truth, row[0]] for truth, row in zip(batch.texts, own, strict=True)]
         usable = torch.tensor([truth != drawn for truth, drawn in pairs], device=batch.speech.feats.device)
-        return text_pairs(batch.speech, pairs, usable, models, self.origin, self.by, self.beta)
+        return text_pairs(speech, pairs, usable, models, self.origin, self.by, self.beta)
 
 
 def text_pairs(

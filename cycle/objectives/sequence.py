@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cycle.data.batch import Batch, Loss
+from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models.recognizer import Branch
 from cycle.objectives.base import Models, Name, Origin, nothing
@@ -76,6 +77,7 @@ class Scst:
         baseline: `others` (mean of the other samples) or `greedy` (the best path, or the most probable token at each place).
         by: the branch that samples and scores, ctc or attention.
         temperature: of sampling and scoring alike; the policy is the tempered one.
+        varied: the recogniser hears the speech as in training, see `heard`.
 
     Raises:
         UserError: an argument that cannot be.
@@ -91,23 +93,25 @@ class Scst:
         baseline: str = "others",
         by: Branch = "ctc",
         temperature: float = 1.0,
+        varied: bool = False,
     ):
         self.judge = TextJudge(reward or {"error_rate": 1.0}, level)
         if baseline not in ("others", "greedy"):
             raise UserError(f"baseline: {baseline!r}", "args", "choose one of: others, greedy")
         if samples < (2 if baseline == "others" else 1) or temperature <= 0:
             raise UserError(f"samples: {samples}, temperature: {temperature}", "args", "others needs two samples; temperature is above 0")
-        self.samples, self.baseline, self.by, self.temperature = samples, baseline, branch(by), temperature
+        self.samples, self.baseline, self.by, self.temperature, self.varied = samples, baseline, branch(by), temperature, varied
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None
-        drawn = models.asr.sample(batch.speech, self.samples, self.temperature, self.by)
+        speech = heard(batch.speech, models, self.varied)
+        drawn = models.asr.sample(speech, self.samples, self.temperature, self.by)
         reward, valid = self.judge(batch, drawn, models)
         if self.baseline == "greedy":
-            best, judged = self.judge(batch, models.asr.sample(batch.speech, 1, 0.0, self.by), models)
+            best, judged = self.judge(batch, models.asr.sample(speech, 1, 0.0, self.by), models)
             baseline, valid = best, valid & judged
         else:
             baseline = others_mean(reward, valid)
@@ -115,7 +119,7 @@ class Scst:
         rows = valid.any(-1)
         if not bool(rows.any()):
             return nothing(reward.device, stats)
-        logp = models.asr.logp(batch.speech, drawn, self.by, self.temperature)
+        logp = models.asr.logp(speech, drawn, self.by, self.temperature)
         value = policy_gradient(logp, reward, baseline, valid).sum() / rows.sum()
         return Loss(value, len(batch.texts), stats)
 
@@ -129,6 +133,7 @@ class Mwer:
         nbest: length of the list.
         by: the branch whose probabilities are moved, ctc or attention.
         search: what finds the list: ctc_beam (prefix beam search) or joint (CTC and attention together) or attention.
+        varied: the recogniser hears the speech as in training, see `heard`.
 
     Raises:
         UserError: an argument that cannot be.
@@ -143,16 +148,18 @@ class Mwer:
         nbest: int = 4,
         by: Branch = "ctc",
         search: str = "ctc_beam",
+        varied: bool = False,
     ):
         self.judge = TextJudge(reward or {"error_rate": 1.0}, level)
-        self.search, self.by = list_search(search, nbest), branch(by)
+        self.search, self.by, self.varied = list_search(search, nbest), branch(by), varied
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None
-        lists = [[hyp.text for hyp in hyps] for hyps in models.asr.transcribe(batch.speech, self.search)]
+        speech = heard(batch.speech, models, self.varied)
+        lists = [[hyp.text for hyp in hyps] for hyps in models.asr.transcribe(speech, self.search)]
         reward, valid = self.judge(batch, lists, models)
         rows = valid.sum(-1) > 1  # a single hypothesis has nothing to be compared with
         stats = {
@@ -162,9 +169,17 @@ class Mwer:
         }
         if not bool(rows.any()):
             return nothing(reward.device, stats)
-        logp = models.asr.logp(batch.speech, filled(lists, reward.size(1)), self.by)
+        logp = models.asr.logp(speech, filled(lists, reward.size(1)), self.by)
         value = expected_risk(logp[rows], -reward[rows], valid[rows]).mean()
         return Loss(value, int(rows.sum()), {"loss": value.detach(), **stats})
+
+
+def heard(speech: Speech, models: Models, varied: bool) -> Speech:
+    """What the recogniser searches, samples and scores on: speech as it is, or as in training.
+
+    A recogniser knows its few pairs by heart: on their recordings it makes no errors to learn from, on their variations it does.
+    """
+    return models.asr.as_in_training(speech) if varied else speech
 
 
 def list_search(method: str, nbest: int) -> Search:

@@ -99,3 +99,18 @@ def test_the_recogniser_varies_in_training_only():
     asr.augment = Augment()
     assert len(losses()) == 1
     assert torch.equal(given.feats, before)
+
+
+def test_objectives_may_hear_what_training_hears():
+    """Varied and masked whether the model is in training or not; the recording itself stays."""
+    texts = ["a b", "b a a", "a"]
+    asr = EspnetRecognizer(Vocabulary.of(texts), 8, model_conf(Model("conf/asr/conformer_tiny.yaml", {})), Augment(gain=0.5)).eval()
+    assert asr.model.specaug is not None
+    given = speech(T=40)
+    before = given.feats.clone()
+    torch.manual_seed(0)
+    one, other = asr.as_in_training(given), asr.as_in_training(given)
+    assert not torch.allclose(one.feats, given.feats) and not torch.allclose(one.feats, other.feats)
+    assert torch.equal(given.feats, before)
+    asr.augment, asr.model.specaug = Augment(), None
+    assert asr.as_in_training(given) is given

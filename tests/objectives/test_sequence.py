@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.objectives.base import Models
@@ -153,3 +154,36 @@ def test_filled():
 def test_mistakes_are_named(make, said):
     with pytest.raises(UserError, match=said):
         make()
+
+
+class Listening(ToyRecognizer):
+    """Remembers the speech that it hears; its variation is another one each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def as_in_training(self, speech):
+        return Speech(speech.feats + len(self.heard) + 1, speech.lengths)
+
+    def sample(self, speech, *args):
+        self.heard.append(speech)
+        return super().sample(speech, *args)
+
+    def transcribe(self, speech, search):
+        self.heard.append(speech)
+        return super().transcribe(speech, search)
+
+    def logp(self, speech, *args):
+        self.heard.append(speech)
+        return super().logp(speech, *args)
+
+
+@pytest.mark.parametrize("varied", [True, False])
+@pytest.mark.parametrize("objective", [Scst, Mwer])
+def test_samples_and_scores_hear_the_same_speech(objective, varied):
+    toy, batch = Listening(), toy_batch([REF])
+    torch.manual_seed(0)
+    objective(by="attention", varied=varied)(batch, Models(toy, None), 0)
+    assert len(toy.heard) >= 2 and all(s is toy.heard[0] for s in toy.heard)
+    assert (toy.heard[0] is batch.speech) != varied
