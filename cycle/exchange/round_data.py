@@ -15,6 +15,7 @@ from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import label_quality, sample, true_texts
+from cycle.eval.voices import voices
 from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
 from cycle.exchange.evaluate import tuned
@@ -147,6 +148,7 @@ def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: Round
     sound = table.numbers("finite").astype(np.bool_) & np.isfinite(rhythm)  # an autoregressive synthesiser has no durations
     if sound.any():
         out.monitors |= {"tts_duration_std": float(rhythm[sound].mean()), "tts_pitch_std": float(tone[sound].mean())}
+    out.monitors |= voices(out.streams["paired"], out.streams["synthetic"], exp.config.rounds.speak.batch_frames, fabric.device)
     some = table.subset(sample(len(table)))
     out.monitors |= {
         "synthetic_error": error_rate([t.split() for t in some.column("text")], [h.split() for h in some.column("heard")]),
