@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cycle.data.pages import TOGETHER, Pages
 from cycle.files import atomic_write
 
 Index = NDArray[np.int64]
-TOGETHER = 1 << 16  # rows that are Python objects at one time
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -27,8 +27,8 @@ def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None
 class Column[T](Sequence[T]):
     """One column of a table, or a view of it; a value becomes a Python object only when it is asked for."""
 
-    def __init__(self, values: pa.ChunkedArray, index: Index):
-        self._values, self._index = values, index
+    def __init__(self, values: pa.ChunkedArray, index: Index, pages: Pages):
+        self._values, self._index, self._pages = values, index, pages
 
     def __len__(self) -> int:
         return len(self._index)
@@ -39,8 +39,10 @@ class Column[T](Sequence[T]):
     def __getitem__(self, key: slice | Sequence[int] | Index) -> Column[T]: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, np.integer)):
-            return self._values[int(self._index[key])].as_py()
-        return Column(self._values, self._index[key])
+            value = self._values[int(self._index[key])].as_py()
+            self._pages.read()
+            return value
+        return Column(self._values, self._index[key], self._pages)
 
 
 class Table:
@@ -54,7 +56,8 @@ class Table:
     """
 
     def __init__(self, files: Sequence[Path], schema: pa.Schema):
-        parts = [pa.ipc.open_file(pa.memory_map(str(file))).read_all() for file in files]
+        self._pages = Pages()
+        parts = [pa.ipc.open_file(self._pages.open(file)).read_all() for file in files]
         self.sizes = [len(part) for part in parts]
         self._table = pa.concat_tables(parts) if parts else schema.empty_table()
         self._index: Index = np.arange(len(self._table), dtype=np.int64)
@@ -72,20 +75,25 @@ class Table:
 
     def numbers(self, name: str) -> NDArray[Any]:
         """A column of numbers; missing ones are nan."""
-        return self._table[name].to_numpy()[self._index]  # type: ignore[no-any-return]
+        values = self._table[name].to_numpy()[self._index]
+        self._pages.read(len(self._table))
+        return values  # type: ignore[no-any-return]
 
     def column(self, name: str) -> Column[Any]:
-        return Column(self._table[name], self._index)
+        return Column(self._table[name], self._index, self._pages)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row after another."""
         for start in range(0, len(self), TOGETHER):
-            yield from self._table.take(self._index[start : start + TOGETHER]).to_pylist()
+            some = self._table.take(self._index[start : start + TOGETHER]).to_pylist()
+            self._pages.read(len(some))
+            yield from some
 
     def subset(self, keep: Sequence[int] | Index) -> Table:
         """A view of some of the rows, in the given order."""
         view = Table.__new__(Table)
-        view.sizes, view._table, view._index = self.sizes, self._table, self._index[np.asarray(keep, dtype=np.int64)]
+        view.sizes, view._table, view._pages = self.sizes, self._table, self._pages
+        view._index = self._index[np.asarray(keep, dtype=np.int64)]
         return view
 
 

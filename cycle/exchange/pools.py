@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from cycle.data import kaldi
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore
+from cycle.data.pages import TOGETHER
 from cycle.data.schemas import RECORDING
-from cycle.data.table import TOGETHER, Ragged, Table
+from cycle.data.table import Ragged, Table
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import UNALIGNED, FrameCTC

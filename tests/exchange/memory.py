@@ -115,7 +115,9 @@ def main(size: int, folder: Path) -> None:
         del name
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sizes = {name: len(stream) for name, stream in data.streams.items()}
-    print(json.dumps({"utterances": size, "peak_mb": round(peak), "seconds": round(time.monotonic() - start), "streams": sizes}))
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    parts = {f"{part}_mb": round(int(status[key].split()[0]) / 1024) for part, key in (("own", "RssAnon"), ("mapped", "RssFile"))}
+    print(json.dumps({"utterances": size, "peak_mb": round(peak), **parts, "seconds": round(time.monotonic() - start), "streams": sizes}))
 
 
 if __name__ == "__main__":
