@@ -162,7 +162,9 @@ def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], roo
         name, x = str(row["name"]), places[str(row["name"])]
         _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -24.5), (x, -26.3), TINT[STREAMS[name]])
         count = f" {int(row['count']):,}".replace(",", "\u2009") if isinstance(row["count"], int) else ""
-        _box(axes, x, -34, 5.6, 15.5, f"{name}{count}", TINT[STREAMS[name]], small - 0.6, rotation=90)
+        label = f"{name}{count}"
+        fitting = (small - 0.6) * min(1.0, 14 / len(label))  # "synthetic 16 000" has to stay inside
+        _box(axes, x, -34, 5.6, 15.5, label, TINT[STREAMS[name]], fitting, rotation=90)
 
 
 def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: dict[str, float], style: Style) -> None:
