@@ -15,7 +15,6 @@ from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import label_quality, sample, true_texts
-from cycle.eval.voices import voices
 from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
 from cycle.exchange.evaluate import tuned
@@ -23,6 +22,7 @@ from cycle.exchange.label import LabelJob, Rewarded
 from cycle.exchange.pools import align, described, open_pool, with_texts
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, select
 from cycle.exchange.speak import SpeakJob
+from cycle.exchange.voices import voices
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
 from cycle.models.frame_ctc import FrameCTC

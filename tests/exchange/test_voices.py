@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycle.eval.voices import consistency
+from cycle.exchange.voices import consistency
 
 
 def test_worked_by_hand():
