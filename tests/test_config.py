@@ -1,7 +1,6 @@
 """The door: layers, types, unknown keys, presets; and every YAML that ships is loaded."""
 
 import pytest
-import yaml
 
 from cycle.config import ROOT, as_dict, available, corpora, flatten, load, needs_no_tts, read_yaml
 from cycle.errors import UserError
@@ -82,9 +81,9 @@ def test_selection_rules_of_recipes_exist():
     from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES
 
     for name in available("conf/recipes"):
-        rounds = yaml.safe_load((ROOT / f"conf/recipes/{name}.yaml").read_text())["rounds"]
-        assert {r["rule"] for r in rounds.get("select_labels", [])} <= set(LABEL_RULES)
-        assert {r["rule"] for r in rounds.get("select_synthetic", [])} <= set(SYNTHETIC_RULES)
+        rounds = load("hsk", name, []).rounds
+        assert {rule.rule for rule in rounds.select_labels} <= set(LABEL_RULES)
+        assert {rule.rule for rule in rounds.select_synthetic} <= set(SYNTHETIC_RULES)
 
 
 def test_a_corpus_speaks_of_objectives_that_the_recipe_has():

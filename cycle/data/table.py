@@ -15,6 +15,7 @@ from cycle.data.pages import TOGETHER, Pages
 from cycle.files import atomic_write
 
 Index = NDArray[np.int64]
+MONITORED = 20_000  # utterances
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -22,6 +23,11 @@ def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None
     with atomic_write(path, "wb") as handle, pa.ipc.new_file(handle, schema) as file:
         for some in batched(rows, TOGETHER):
             file.write_table(pa.Table.from_pylist(list(some), schema))
+
+
+def sample(size: int, most: int = MONITORED) -> Index:
+    """Places of at most `most` items, evenly spread: enough for a monitor, however large the pool."""
+    return np.unique(np.linspace(0, max(0, size - 1), min(size, most)).round().astype(np.int64))
 
 
 class Column[T](Sequence[T]):

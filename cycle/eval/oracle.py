@@ -6,12 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cycle.data.table import Table
+from cycle.data.table import Table, sample
 from cycle.errors import UserError
 from cycle.eval.errors import count_all, total
 from cycle.experiment import Experiment
-
-MONITORED = 20_000  # utterances
 
 
 def true_texts(exp: Experiment, only: set[str] | None = None) -> dict[str, str]:
@@ -26,11 +24,6 @@ def true_texts(exp: Experiment, only: set[str] | None = None) -> dict[str, str]:
     with open(path, encoding="utf-8") as lines:
         rows = (line.rstrip("\n").partition(" ") for line in lines)
         return {utt: text for utt, _, text in rows if only is None or utt in only}
-
-
-def sample(size: int) -> NDArray[np.int64]:
-    """Places of at most MONITORED items, evenly spread: enough for a monitor, however large the pool."""
-    return np.unique(np.linspace(0, max(0, size - 1), min(size, MONITORED)).round().astype(np.int64))
 
 
 def label_quality(exp: Experiment, labels: Table, kept: NDArray[np.int64]) -> dict[str, float]:

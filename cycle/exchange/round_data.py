@@ -11,10 +11,10 @@ import numpy as np
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 
-from cycle.data.table import Table
+from cycle.data.table import Table, sample
 from cycle.errors import UserError
 from cycle.eval.errors import error_rate
-from cycle.eval.oracle import label_quality, sample, true_texts
+from cycle.eval.oracle import label_quality, true_texts
 from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
 from cycle.exchange.evaluate import tuned

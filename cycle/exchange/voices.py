@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from cycle.data.batch import Batch
+from cycle.data.table import sample
 from cycle.exchange.sweep import sweep
 from cycle.models.speaker import long_term_spectrum
 from cycle.train.streams import Stream
@@ -21,7 +22,7 @@ def consistency(recorded: Tensor, spks: Sequence[str], made: Tensor, targets: Se
 
     Args:
         recorded: (N, D) a feature vector for each recording; spks: their speakers.
-        made: (M, D) the same of synthetic speech; targets: the speakers it was to sound like, each among `spks`.
+        made: (M, D) the same of synthetic speech; targets: the speakers it was to sound like; those not among `spks` are left out.
 
     Returns:
         voice_made: synthetic speech to its target speaker;
@@ -29,23 +30,21 @@ def consistency(recorded: Tensor, spks: Sequence[str], made: Tensor, targets: Se
         voice_other: recordings to the mean of each other speaker, the reference below.
         Nothing where there are not two speakers, one of them with two recordings, and something synthetic.
     """
-    names = sorted(set(spks))
-    of = torch.tensor([names.index(s) for s in spks])
-    counts = torch.bincount(of, minlength=len(names)) if len(of) else torch.zeros(0)
-    several = counts[of] > 1 if len(of) else torch.zeros(0, dtype=torch.bool)
-    if len(names) < 2 or not bool(several.any()) or not len(made):
+    index = {spk: i for i, spk in enumerate(sorted(set(spks)))}
+    known = [i for i, spk in enumerate(targets) if spk in index]
+    if len(index) < 2 or len(index) == len(spks) or not known:
         return {}
+    of, target = torch.tensor([index[spk] for spk in spks]), torch.tensor([index[targets[i]] for i in known])
     mean, std = recorded.mean(0), recorded.std(0, unbiased=False).clamp(min=1e-6)
-    recorded, made = (recorded - mean) / std, (made - mean) / std
-    sums = torch.zeros(len(names), recorded.size(1)).index_add(0, of, recorded)
-    cosine = torch.nn.functional.cosine_similarity
-    rest = (sums[of] - recorded)[several] / (counts[of][several] - 1)[:, None]
-    every = cosine(recorded[:, None], (sums / counts[:, None])[None], dim=-1)  # (N, speakers)
+    recorded, made = (recorded - mean) / std, (made[known] - mean) / std
+    sums = torch.zeros(len(index), recorded.size(1)).index_add(0, of, recorded)
+    several = torch.bincount(of)[of] > 1
+    others = (sums[of] - recorded)[several]  # the mean's direction is the sum's
+    every = normalize(recorded, dim=-1) @ normalize(sums, dim=-1).T  # (N, speakers)
     strangers = torch.ones_like(every, dtype=torch.bool).scatter(1, of[:, None], False)
-    target = (sums / counts[:, None])[torch.tensor([names.index(t) for t in targets])]
     return {
-        "voice_made": float(cosine(made, target).mean()),
-        "voice_same": float(cosine(recorded[several], rest).mean()),
+        "voice_made": float(cosine_similarity(made, sums[target]).mean()),
+        "voice_same": float(cosine_similarity(recorded[several], others).mean()),
         "voice_other": float(every[strangers].mean()),
     }
 
@@ -54,12 +53,8 @@ def voices(paired: Stream, synthetic: Stream, budget: int, device: torch.device)
     """The monitor of a round: synthetic speech against the recordings of the paired pool, whose speakers it borrows."""
     if len(set(paired.spks)) < 2:
         return {}
-    real, made = _some(paired), _some(synthetic)
+    real, made = (stream.subset(sample(len(stream), WATCHED)) for stream in (paired, synthetic))
     return consistency(_spectra(real, budget, device), list(real.spks), _spectra(made, budget, device), list(made.spks))
-
-
-def _some(stream: Stream) -> Stream:
-    return stream.subset(np.unique(np.linspace(0, max(0, len(stream) - 1), min(len(stream), WATCHED)).round().astype(np.int64)))
 
 
 def _spectra(stream: Stream, budget: int, device: torch.device) -> Tensor:

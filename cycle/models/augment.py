@@ -44,7 +44,9 @@ def resample(speech: Speech, stretch: Tensor, warp: Tensor) -> Speech:
 
 
 def vary(speech: Speech, conf: Augment) -> Speech:
-    """One random variation of each utterance."""
+    """One random variation of each utterance; the speech itself where nothing is to be varied."""
+    if not conf.any:
+        return speech
     device, B = speech.feats.device, speech.feats.size(0)
 
     def factors(spread: float) -> Tensor:

@@ -63,15 +63,15 @@ class EspnetRecognizer(nn.Module):
 
     def _varied(self, speech: Speech) -> Speech:
         """What goes into ESPnet's encoder, which masks it itself in training."""
-        return vary(speech, self.augment) if self.training and self.augment.any else speech
+        return vary(speech, self.augment) if self.training else speech
 
     @torch.no_grad()
     def as_in_training(self, speech: Speech) -> Speech:
         """The speech as the supervised loss hears it: varied (`augment:`) and masked (SpecAugment), each utterance in its own way."""
-        speech = vary(speech, self.augment) if self.augment.any else speech
+        speech = vary(speech, self.augment)
         if self.model.specaug is None:
             return speech
-        feats, lengths = self.model.specaug(speech.feats.clone(), speech.lengths)
+        feats, lengths = self.model.specaug(speech.feats.clone(), speech.lengths)  # it masks in place
         return Speech(feats, lengths)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:

@@ -42,5 +42,12 @@ def test_nothing_to_compare(spks):
     assert consistency(torch.randn(len(spks), 4), spks, torch.randn(2, 4), spks[:2]) == {}
 
 
+def test_a_target_without_a_recording_in_the_sample_is_left_out():
+    recorded, made = torch.randn(5, 4), torch.randn(3, 4)
+    spks = ["a", "a", "b", "b", "b"]
+    assert consistency(recorded, spks, made, ["b", "unheard", "a"]) == consistency(recorded, spks, made[[0, 2]], ["b", "a"])
+    assert consistency(recorded, spks, made[:1], ["unheard"]) == {}
+
+
 def test_nothing_made():
     assert consistency(torch.randn(3, 4), ["a", "a", "b"], torch.zeros(0, 1), []) == {}

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from cycle.data.schemas import LABEL
-from cycle.data.table import Table
+from cycle.data.table import Table, sample
 from cycle.eval.errors import distance
 from cycle.eval.figures import Rows
 from cycle.eval.label_ranking import per_token
-from cycle.eval.oracle import sample, true_texts
+from cycle.eval.oracle import true_texts
 from cycle.eval.plots.axes import from_zero, legend_above, listed, panels
 from cycle.eval.story import Story, number
 from cycle.eval.style import BLUE, COLORS, RED, Style
