@@ -23,7 +23,8 @@ from cycle.errors import UserError
 from cycle.eval.errors import error_rate
 from cycle.eval.tables import plain
 from cycle.exchange.evaluate import decode
-from cycle.exchange.pools import align, open_pool
+from cycle.exchange.pools import align, known_speakers, open_pool
+from cycle.exchange.speak import draw_speakers
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.files import write_json
@@ -130,11 +131,12 @@ def _asr(exp: Experiment, test: Stream, seconds: float) -> dict[str, Any]:
 
 
 def _tts(exp: Experiment, test: Stream) -> dict[str, Any]:
-    runner, voices = fabric(exp.device, exp.config.precision), read_voices(exp.tokens)
+    runner, voices = fabric(exp.device, exp.config.precision), read_voices(exp)
     tts, theirs = load_tts(exp.round(0), exp.config, voices, runner.device), stock.synthesize_each(exp.round(0), exp.device)
     asr = load_asr(exp.round(0), exp.config, runner.device)
-    spks = [voices.speakers.index(spk) for spk in test.spks] if len(voices.speakers) > 1 else None
-    texts = Stream("text", test.utt_ids, test.spks, test.texts)
+    spks = draw_speakers(test, known_speakers(open_pool(exp, "paired")), exp.config.seed)
+    vectors = None if voices.size is None else voices.embeddings(spks, runner.device)
+    texts = Stream("text", test.utt_ids, spks, test.texts)
 
     def speak(group: list[int], batch: Batch) -> list[torch.Tensor]:
         with torch.no_grad(), runner.autocast():
@@ -144,11 +146,11 @@ def _tts(exp: Experiment, test: Stream) -> dict[str, Any]:
     def ours() -> list[torch.Tensor]:
         return sweep(texts, exp.config.rounds.speak.batch_frames, runner.device, "bench", speak)
 
-    theirs(test.texts[:1], spks[:1] if spks else None)
+    theirs(test.texts[:1], vectors)
     ours()
     hop = exp.config.features.hop / exp.config.features.fs
     rows = {}
-    works = {"stock Text2Speech, one by one": lambda: theirs(test.texts, spks), "ours, in batches, as in rounds": ours}
+    works = {"stock Text2Speech, one by one": lambda: theirs(test.texts, vectors), "ours, in batches, as in rounds": ours}
     for name, work in works.items():
         took, feats = timed(work, exp.device, 1 if "stock" in name else 3)
         rows[name] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took, "error": _heard(asr, feats, test, exp.device)}
@@ -185,7 +187,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
 
     def fresh() -> Any:
         torch.manual_seed(conf.seed)
-        built = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp.tokens))
+        built = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
         return built.to(runner.device).train()
 
     def ours(model: Any, count: int) -> None:

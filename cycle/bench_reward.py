@@ -67,7 +67,7 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
         raise UserError("is not pretrained", exp.path, "run stages 1 to 3 first")
     runner = fabric(exp.device, exp.config.precision)
     asr = load_asr(exp.round(0), exp.config, runner.device)
-    tts: Any = load_tts(exp.round(0), exp.config, read_voices(exp.tokens), runner.device) if "tts" in exp.config.models else None
+    tts: Any = load_tts(exp.round(0), exp.config, read_voices(exp), runner.device) if "tts" in exp.config.models else None
     parts = {"asr": (asr, exp.config.rounds.asr), **({"tts": (tts, exp.config.rounds.tts)} if tts else {})}
     with TemporaryDirectory() as folder:
         tasks = make_tasks(exp, 1, exchange(exp, 1, exp.round(0), Path(folder), runner))

@@ -179,6 +179,11 @@ def _check(merged: DictConfig) -> None:
             if not _schedule(share):
                 where = f"rounds.objectives.{name}.mix.{stream}"
                 raise UserError(f"{where}: {share!r}", None, "write a number from 0, or a list with one a round")
+    for pool in merged.rounds.speak.speakers:
+        if pool not in ("paired", "speech"):
+            raise UserError(f"rounds.speak.speakers: {pool!r} has no speakers that training may use", None, "choose among: paired, speech")
+    if not merged.rounds.speak.speakers:
+        raise UserError("rounds.speak.speakers is empty", None, "choose among: paired, speech")
     choices: dict[str, tuple[str, ...]] = {
         "precision": ("auto", "32", "bf16"),
         "rounds.on_collapse": ("rollback", "stop"),

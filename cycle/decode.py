@@ -134,8 +134,8 @@ def judge_on_recordings(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> flo
 def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabric) -> dict[str, float]:
     """How badly the judge hears a round's synthesiser say the test sentences."""
     test = open_pool(exp, "test")
-    tts = load_tts(folder, exp.config, read_voices(exp.tokens), fabric.device)
-    speakers = list(known_speakers(open_pool(exp, "paired")))
+    tts = load_tts(folder, exp.config, read_voices(exp), fabric.device)
+    speakers = known_speakers(open_pool(exp, "paired"))
     texts = Stream("text", test.utt_ids, draw_speakers(test, speakers, exp.config.seed), test.texts)
 
     def listen(group: list[int], batch: Batch) -> list[str]:

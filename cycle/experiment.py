@@ -57,6 +57,11 @@ class Experiment:
         return self.root / "aligner"
 
     @property
+    def voices(self) -> Path:
+        """Speakers with their embeddings, and the encoder that made them."""
+        return self.root / "voices"
+
+    @property
     def judge(self) -> Path:
         return self.root / "judge"
 

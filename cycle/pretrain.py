@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.data.batch import Batch, Loss
 from cycle.data.text import spelling
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
@@ -20,41 +19,25 @@ from cycle.exchange.pools import align, described, open_pool
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.align import duration_spread
-from cycle.models.checkpoint import save
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
-from cycle.settings import FrameModel, Optimizer
+from cycle.settings import FrameModel
+from cycle.train.alone import train_alone
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
+from cycle.voices import find_voices
 
 log = logging.getLogger("cycle")
 MOST_SPREAD = 0.8  # of log-durations; 0.3 to 0.5 is what speech has, 1.0 what chance gives
 
 
-class _Alone:
-    """The loss of a model that trains by itself."""
-
-    trains = frozenset({"model"})
-
-    def __call__(self, batch: Batch, models: FrameCTC, step: int) -> Loss:
-        return models.loss(batch)
-
-
 def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: Stream, phase: str, seed: int, fabric: Fabric) -> FrameCTC:
     """Trains the aligner or the judge, or opens it where it is finished."""
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
-    if not (folder / "model.pth").exists():
-        torch.manual_seed(seed_of(seed, phase) % 2**32)
-        model = FrameCTC(vocabulary, exp.config.features.n_mels, conf).to(fabric.device)
-        task = Task("ctc", _Alone(), Mixture({"all": stream}, {"all": 1.0}, conf.batch_frames, seed))  # type: ignore[arg-type]
-        parts = {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}
-        trainer = Trainer(folder / "state", folder, phase, model, parts, [task], conf.updates, seed, exp.config.run, fabric)  # fmt: skip
-        trainer.fit()
-        by_first(fabric, lambda: save(folder, model, {"vocabulary": len(vocabulary), **vars(conf)}))
-        trainer.clean()
+    train_alone(exp, folder, phase, lambda: FrameCTC(vocabulary, exp.config.features.n_mels, conf), {"all": stream}, seed, fabric)
     return load_frame_model(folder, conf, exp.config, vocabulary, fabric.device)
 
 
@@ -74,6 +57,7 @@ def _spoken(exp: Experiment, fabric: Fabric) -> Stream:
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
     spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
     _check_durations(spoken)
+    find_voices(exp, fabric)
     if lost.any():
         few = ", ".join(paired.subset(np.flatnonzero(lost)[:5]).utt_ids)
         log.warning("%d paired utterances are too short for their tokens and train nothing: %s", lost.sum(), few)
@@ -104,7 +88,7 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
         return
     conf, vocabulary = exp.config, Vocabulary.read(exp.tokens / "tokens.txt")
     torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
-    model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp.tokens))
+    model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
     model = model.to(fabric.device)
     objective, updates, optimizer = (
         (AsrSupervised(), conf.pretrain.asr_updates, conf.pretrain.asr)

@@ -134,7 +134,7 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     """Trains the models on the round's streams and saves them; returns why training failed, if it did."""
     conf = exp.config.rounds
     asr = load_asr(start, exp.config, fabric.device)
-    tts = load_tts(start, exp.config, read_voices(exp.tokens), fabric.device) if "tts" in exp.config.models else None
+    tts = load_tts(start, exp.config, read_voices(exp), fabric.device) if "tts" in exp.config.models else None
     slower: dict[str, tuple[nn.Module, Optimizer]] = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate))}
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))

@@ -74,6 +74,16 @@ class FrameModel:
 
 
 @dataclass
+class VoiceModel:
+    channels: int
+    size: int  # numbers an embedding
+    temperature: float  # of the contrastive loss
+    updates: int
+    lr: float
+    batch_frames: int
+
+
+@dataclass
 class Optimizer:
     lr: float = 1e-3
     warmup: float = 0.1  # share of the updates
@@ -121,6 +131,7 @@ class Label:
 @dataclass
 class Speak:
     count: int  # sentences spoken a round, others each round; 0 is the whole pool
+    speakers: list[str]  # pools whose speakers lend their voices
     batch_frames: int
     duration_noise: float  # standard deviation of log-duration, per token
     speed_noise: float  # the same per utterance
@@ -201,6 +212,7 @@ class Config:
     tts: Model
     augment: Augment
     aligner: FrameModel
+    voices: VoiceModel
     pretrain: Pretrain
     prior: Prior
     rounds: Rounds

@@ -158,16 +158,22 @@ def _pools(exp: Experiment) -> list[Path]:
     return [exp.data(pool) for pool in ("paired", "speech", "text", "dev", "test")]
 
 
+def _spoken(exp: Experiment) -> list[Path]:
+    """What a synthesiser needs beside the pools."""
+    return [exp.aligner / "model.pth", exp.voices] if "tts" in exp.config.models else []
+
+
 STAGES = (
     Stage(1, "prepare", "corpus to data directories", ("corpus", "pools", "features"), lambda e: [],
           lambda e: [e.root / "data", e.oracle], version=2),
     Stage(2, "tokens", "token lists, features and their statistics", ("models", "features", "prior"), _pools,
-          lambda e: [e.tokens, e.root / "feats"]),
+          lambda e: [e.tokens, e.root / "feats"], version=2),
     Stage(3, "pretrain", "recogniser and synthesiser on the paired pool",
-          ("seed", "precision", "models", "asr", "tts", "augment", "aligner", "pretrain"),
-          lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.root / "pretrain"]),
+          ("seed", "precision", "models", "asr", "tts", "augment", "aligner", "voices", "pretrain"),
+          lambda e: [*_pools(e), e.tokens], lambda e: [e.round(0), e.aligner, e.voices, e.root / "pretrain"],
+          version=2),
     Stage(4, "rounds", "the cycle", ("seed", "precision", "models", "augment", "rounds", "prior", "decode"),
-          lambda e: [*_pools(e), e.tokens, *([e.aligner / "model.pth"] if "tts" in e.config.models else []), e.round(0)],
+          lambda e: [*_pools(e), e.tokens, *_spoken(e), e.round(0)],
           lambda e: [e.path / "rounds.json", e.path / "work", *(p for p in e.path.glob("round_*") if p.name != "round_00")]),
     Stage(5, "decode", "transcribe and synthesise the evaluation sets", ("seed", "models", "decode", "judge"),
           lambda e: [e.round(0), e.path / "rounds.json"], lambda e: [e.decoded(e.system) / "test.jsonl", e.decoded(e.system), e.judge]),

@@ -57,14 +57,12 @@ def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[t
 
 
 def statistics(exp: Experiment) -> dict[str, object]:
-    """Pitch and energy over the paired pool, feature means for the report, and every speaker that has speech in training."""
+    """Pitch, energy and pace over the paired pool, and feature means for the report."""
     store = FeatureStore(exp.feats("paired"))
     feats = np.concatenate([store.feats(i) for i in range(len(store))]).astype(np.float32)
     f0 = np.concatenate([store.f0(i) for i in range(len(store))]).astype(np.float32)
     energy = feats.mean(1)
-    speakers = set(FeatureStore(exp.feats("paired"), exp.feats("speech")).table.column("spk"))
     return {
-        "speakers": sorted(speakers),
         "f0": [float(f0.mean()), max(float(f0.std()), 1e-3)],
         "energy": [float(energy.mean()), max(float(energy.std()), 1e-3)],
         "mel_mean": [round(float(v), 4) for v in feats.mean(0)],

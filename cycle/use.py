@@ -98,7 +98,7 @@ def synthesize(options: argparse.Namespace) -> int:
     from cycle.models.pair import load_tts, read_voices
     from cycle.models.vocoder import griffin_lim
 
-    voices = read_voices(exp.tokens)
+    voices = read_voices(exp)
     spk = options.spk or voices.speakers[0]
     if spk not in voices.speakers:
         raise UserError(f"no speaker {spk!r}", "--spk", f"choose one of: {', '.join(voices.speakers[:20])}")

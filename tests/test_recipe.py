@@ -96,10 +96,12 @@ def test_stock_espnet_agrees(finished, tmp_path):
     assert ours == [stock(recording_mel(wav, conf))[0][0] for wav in wavs]
     out, feats = tmp_path / "a.wav", tmp_path / "a.npy"
     text = (finished / "data/test/tokens").read_text().splitlines()[0].split(maxsplit=1)[1]
-    speakers = json.loads((finished / "tokens/stats.json").read_text())["speakers"]
+    speakers, vectors = np.load(finished / "voices/speakers.npy"), np.load(finished / "voices/vectors.npy")
     made = cycle("synthesize", finished, text, "--round", "2", "--spk", speakers[1], "--out", out, "--feats", feats)
     assert made.returncode == 0, made.stderr
-    theirs = Text2Speech(last / "tts/config.yaml", last / "tts/model.pth")(text, sids=torch.tensor([1]))["feat_gen"]
+    theirs = Text2Speech(last / "tts/config.yaml", last / "tts/model.pth")(text, spembs=torch.tensor(vectors[1], dtype=torch.float32))[
+        "feat_gen"
+    ]
     np.testing.assert_allclose(np.load(feats), theirs.numpy(), atol=1e-4)
     assert out.stat().st_size > 1000
 

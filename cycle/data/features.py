@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cycle.data.kaldi import NOBODY
 from cycle.data.schemas import RECORDING
 from cycle.data.table import Table
 from cycle.data.table import write as write_table
@@ -194,7 +195,8 @@ def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> l
         except UserError as error:
             bad.append((utt.utt_id, error.what))
             continue
-        writer.add(utt.utt_id, feats, f0, spk=utt.spk, text=tokens)
+        spk = utt.utt_id if utt.spk == NOBODY else utt.spk  # a recording of nobody known has a voice of its own, as Kaldi does it
+        writer.add(utt.utt_id, feats, f0, spk=spk, text=tokens)
     write_json(writer.stem.with_suffix(".bad"), bad)
     writer.close()
     return bad

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 TOGETHER = 1 << 16  # values that are read before the pages behind them are given back
+ALONE = 128  # as many values a single one counts as: the kernel maps 64 kB around it
 _DONTNEED = 4  # MADV_DONTNEED of Linux; of a mapped file it loses nothing
 
 
@@ -29,7 +30,7 @@ class Pages:
         self._mapped.append(pa.memory_map(str(file)).read_buffer())
         return pa.BufferReader(self._mapped[-1])
 
-    def read(self, values: int = 1) -> None:
+    def read(self, values: int) -> None:
         """Says that values were read, and gives the pages back now and then."""
         self._read += values
         if self._read >= TOGETHER:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cycle.data.pages import TOGETHER, Pages
+from cycle.data.pages import ALONE, TOGETHER, Pages
 from cycle.files import atomic_write
 
 Index = NDArray[np.int64]
+Places = NDArray[np.int32]  # of rows: half the memory, and two billion are enough
 MONITORED = 20_000  # utterances
 
 
@@ -33,7 +34,7 @@ def sample(size: int, most: int = MONITORED) -> Index:
 class Column[T](Sequence[T]):
     """One column of a table, or a view of it; a value becomes a Python object only when it is asked for."""
 
-    def __init__(self, values: pa.ChunkedArray, index: Index, pages: Pages):
+    def __init__(self, values: pa.ChunkedArray, index: Places, pages: Pages):
         self._values, self._index, self._pages = values, index, pages
 
     def __len__(self) -> int:
@@ -46,7 +47,7 @@ class Column[T](Sequence[T]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, np.integer)):
             value = self._values[int(self._index[key])].as_py()
-            self._pages.read()
+            self._pages.read(ALONE)
             return value
         return Column(self._values, self._index[key], self._pages)
 
@@ -66,14 +67,14 @@ class Table:
         parts = [pa.ipc.open_file(self._pages.open(file)).read_all() for file in files]
         self.sizes = [len(part) for part in parts]
         self._table = pa.concat_tables(parts) if parts else schema.empty_table()
-        self._index: Index = np.arange(len(self._table), dtype=np.int64)
+        self._index: Places = np.arange(len(self._table), dtype=np.int32)
 
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Table:
         """Rows in memory."""
         table = cls([], schema)
         table._table = pa.Table.from_pylist(list(rows), schema)
-        table._index = np.arange(len(table._table), dtype=np.int64)
+        table._index = np.arange(len(table._table), dtype=np.int32)
         return table
 
     def __len__(self) -> int:

@@ -124,7 +124,7 @@ def ask(exp: Experiment, rounds: list[int], chosen: list[Sample]) -> list[Sample
                 s.rhythm = _array(aligner.align(speech_of([s.feats]), [s.tokens])[0][0])
     for number in rounds:
         asr, speaks = load_asr(exp.round(number), exp.config, CPU), (exp.round(number) / "tts/model.pth").is_file()
-        tts = load_tts(exp.round(number), exp.config, read_voices(exp.tokens), CPU) if speaks else None
+        tts = load_tts(exp.round(number), exp.config, read_voices(exp), CPU) if speaks else None
         for s in chosen:
             s.views.append(_view(s, number, asr, tts, exp))
     return chosen

@@ -81,7 +81,7 @@ class LabelJob:
         exp, pool = self.exp, open_pool(self.exp, "speech")
         asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
         conf = exp.config.rounds.label
-        tts = load_tts(self.start, exp.config, read_voices(exp.tokens), fabric.device)
+        tts = load_tts(self.start, exp.config, read_voices(exp), fabric.device)
         vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
         aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
 

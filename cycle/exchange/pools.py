@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -80,6 +78,6 @@ def with_texts(stream: Stream, name: str, texts: dict[str, str]) -> Stream:
     return out
 
 
-def known_speakers(stream: Stream) -> Sequence[str]:
-    """The speakers of a stream, sorted, each once."""
-    return sorted(set(stream.spks))
+def known_speakers(*streams: Stream) -> list[str]:
+    """The speakers of streams, sorted, each once."""
+    return sorted({spk for stream in streams for spk in stream.spks})

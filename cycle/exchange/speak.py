@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def choose_sentences(stream: Stream, count: int, number: int) -> Stream:
     return stream.subset((first + np.arange(count)) % len(stream))
 
 
-def draw_speakers(stream: Stream, speakers: list[str], seed: int) -> list[str]:
+def draw_speakers(stream: Stream, speakers: Sequence[str], seed: int) -> list[str]:
     """A speaker for each sentence, the same at every resume."""
     rng = np.random.default_rng(seed_of(seed, "speakers"))
     return [speakers[i] for i in rng.integers(len(speakers), size=len(stream))]
@@ -54,9 +54,10 @@ class SpeakJob:
         return seed_of(self.exp.config.seed, "speak", self.number)
 
     def texts(self) -> Stream:
-        """The sentences with their speakers, drawn from the paired pool's."""
-        texts = choose_sentences(open_pool(self.exp, "text"), self.exp.config.rounds.speak.count, self.number)
-        texts.spks = draw_speakers(texts, list(known_speakers(open_pool(self.exp, "paired"))), self.seed)
+        """The sentences with their speakers, drawn from those of the pools that the settings name."""
+        conf = self.exp.config.rounds.speak
+        texts = choose_sentences(open_pool(self.exp, "text"), conf.count, self.number)
+        texts.spks = draw_speakers(texts, known_speakers(*(open_pool(self.exp, pool) for pool in conf.speakers)), self.seed)
         return texts
 
     def shards(self) -> int:
@@ -71,7 +72,7 @@ class SpeakJob:
 
     def open(self, fabric: Fabric) -> Callable[[int], Write]:
         exp, texts = self.exp, self.texts()
-        asr, tts = load_asr(self.start, exp.config, fabric.device), load_tts(self.start, exp.config, read_voices(exp.tokens), fabric.device)
+        asr, tts = load_asr(self.start, exp.config, fabric.device), load_tts(self.start, exp.config, read_voices(exp), fabric.device)
         conf = exp.config.rounds.speak
         variation = Variation(conf.duration_noise, conf.speed_noise, conf.pitch_noise, conf.energy_noise)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,7 @@ from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Voices:
-    """Speakers and their prosody statistics.
-
-    Attributes:
-        speakers: ids, in the order of the model's embedding.
-        f0: mean and standard deviation of the log pitch over the paired pool.
-        energy: the same of the mean feature of a frame.
-    """
-
-    speakers: tuple[str, ...]
-    f0: tuple[float, float]
-    energy: tuple[float, float]
+from cycle.models.voices import Voices
 
 
 class EspnetSynthesizer(nn.Module):
@@ -43,7 +28,7 @@ class EspnetSynthesizer(nn.Module):
 
     Args:
         vocabulary: the tokens.
-        voices: speakers and prosody statistics.
+        voices: speakers, their embeddings, prosody statistics.
         n_mels: size of a feature frame.
         conf: ESPnet's own YAML as a mapping.
 
@@ -66,11 +51,9 @@ class EspnetSynthesizer(nn.Module):
         shared = {"token_list": vocabulary.tokens, "token_type": "word", "odim": n_mels, "feats_extract": None, "normalize": None,
                   "pitch_extract": None, "energy_extract": None, "pitch_normalize": None, "energy_normalize": None, "cleaner": None,
                   "g2p": None}  # fmt: skip
-        speakers = {"spks": len(voices.speakers)} if len(voices.speakers) > 1 else {}
-        conf = {**conf, **shared, "tts_conf": {**conf.get("tts_conf", {}), **speakers}}
+        conf = {**conf, **shared, "tts_conf": {**conf.get("tts_conf", {}), "spk_embed_dim": voices.size}}
         self.args = task_args(TTSTask, conf, "conf/tts")
         self.vocabulary, self.voices = vocabulary, voices
-        self.speaker_index = {spk: i for i, spk in enumerate(voices.speakers)}
         self.model = TTSTask.build_model(self.args)
         self.tts = self.model.tts
 
@@ -90,10 +73,8 @@ class EspnetSynthesizer(nn.Module):
         return isinstance(self.tts, FastSpeech2)
 
     def _speakers(self, spks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-        """ESPnet's speaker argument; speakers the model has never heard of are an error of the caller."""
-        if getattr(self.tts, "spks", None) is None:
-            return {}
-        return {"sids": torch.tensor([[self.speaker_index[s]] for s in spks], device=device)}
+        """ESPnet's speaker argument; speakers the experiment has never heard are an error of the caller."""
+        return {} if self.voices.vectors is None else {"spembs": self.voices.embeddings(spks, device)}
 
     def _speaker(self, spk: str) -> dict[str, Tensor]:
         """The same for ESPnet's single-sentence inference."""

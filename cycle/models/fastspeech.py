@@ -50,8 +50,6 @@ def with_end(tts: Any, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 def encode(tts: Any, xs: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Hidden states (B, L + 1, D) with the speaker in them, and the mask (B, L + 1), true behind the end."""
     hidden, _ = tts.encoder(xs, tts._source_mask(lengths))
-    if tts.spks is not None:
-        hidden = hidden + tts.sid_emb(spk["sids"].view(-1))[:, None]
     if tts.spk_embed_dim is not None:
         hidden = tts._integrate_with_spk_embed(hidden, spk["spembs"])
     behind = torch.arange(xs.size(1), device=xs.device) >= lengths[:, None]

@@ -43,8 +43,6 @@ def speak(tts: Any, ids: list[Tensor], spks: list[dict[str, Tensor]]) -> list[Te
 def _encode(tts: Any, tokens: Tensor, spk: dict[str, Tensor]) -> Tensor:
     xs = nn.functional.pad(tokens, (0, 1), value=tts.eos)
     hidden = tts.enc.inference(xs) if isinstance(tts, Tacotron2) else tts.encoder(xs[None], None)[0][0]
-    if tts.spks is not None:
-        hidden = hidden + tts.sid_emb(spk["sids"].view(-1))
     if tts.spk_embed_dim is not None:
         hidden = tts._integrate_with_spk_embed(hidden[None], spk["spembs"].view(1, -1))[0]
     return hidden

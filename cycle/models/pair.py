@@ -5,27 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from cycle.config import read_yaml
 from cycle.errors import UserError
+from cycle.experiment import Experiment
 from cycle.files import read_json
 from cycle.models.checkpoint import load_weights, model_conf
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
+from cycle.models.voices import Voices
 from cycle.settings import Config, FrameModel, Model
 
 if TYPE_CHECKING:
     from cycle.models.espnet_asr import EspnetRecognizer
-    from cycle.models.espnet_tts import EspnetSynthesizer, Voices
+    from cycle.models.espnet_tts import EspnetSynthesizer
 
 
-def read_voices(tokens: Path) -> Voices:
-    """Speakers and prosody statistics that stage 2 left in `tokens/stats.json`."""
-    from cycle.models.espnet_tts import Voices
-
-    stats = read_json(tokens / "stats.json")
-    return Voices(tuple(stats["speakers"]), tuple(stats["f0"]), tuple(stats["energy"]))
+def read_voices(exp: Experiment) -> Voices:
+    """Prosody statistics that stage 2 left, speakers and their embeddings that stage 3 left; files stay where they are until looked at."""
+    stats = read_json(exp.tokens / "stats.json")
+    speakers, vectors = exp.voices / "speakers.npy", exp.voices / "vectors.npy"
+    return Voices(np.load(speakers, "r"), tuple(stats["f0"]), tuple(stats["energy"]), np.load(vectors, "r") if vectors.exists() else None)
 
 
 def _init(conf: Model, vocabulary: Vocabulary) -> tuple[dict, Path | None]:  # type: ignore[type-arg]

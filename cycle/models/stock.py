@@ -39,14 +39,14 @@ def transcribe_batch(stock: Any, mels: Sequence[Mel]) -> list[str]:
     return [" ".join(nbest[0][1]) for nbest in stock.batch_decode(padded, lengths)]
 
 
-def synthesize_each(folder: Path, device: str) -> Callable[[Sequence[str], Sequence[int] | None], list[Tensor]]:
-    """Stock `Text2Speech` on `folder/tts`, one call a text (tokens joined by spaces), speakers by index."""
+def synthesize_each(folder: Path, device: str) -> Callable[[Sequence[str], Tensor | None], list[Tensor]]:
+    """Stock `Text2Speech` on `folder/tts`, one call a text (tokens joined by spaces), speakers by their embeddings."""
     from espnet2.bin.tts_inference import Text2Speech
 
     stock = Text2Speech(folder / "tts/config.yaml", folder / "tts/model.pth", device=device)
 
-    def synthesize(texts: Sequence[str], speakers: Sequence[int] | None) -> list[Tensor]:
-        given = [{} if speakers is None else {"sids": torch.tensor([spk])} for spk in speakers or [0] * len(texts)]
+    def synthesize(texts: Sequence[str], speakers: Tensor | None) -> list[Tensor]:
+        given = [{} if speakers is None else {"spembs": speakers[i]} for i in range(len(texts))]
         return [stock(text, **spk)["feat_gen"] for text, spk in zip(texts, given, strict=True)]
 
     return synthesize

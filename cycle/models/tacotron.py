@@ -55,7 +55,7 @@ def teacher_forced(
         with embedded(tts.enc.embed, soft[i : i + 1, :tokens]) if soft is not None else contextlib.nullcontext():
             outs.append(tts._forward(
                 xs=xs[i : i + 1, :tokens], ilens=full[i : i + 1], ys=feats[i : i + 1, :steps], olens=frames[i : i + 1],
-                spembs=None, sids=spk["sids"][i : i + 1] if "sids" in spk else None, lids=None,
+                spembs=spk["spembs"][i : i + 1] if "spembs" in spk else None, sids=None, lids=None,
             ))  # fmt: skip
     after, before = (nn.utils.rnn.pad_sequence([out[k][0] for out in outs], batch_first=True) for k in range(2))
     return after, before

@@ -60,7 +60,7 @@ class Origin:
 
     @cached_property
     def tts(self) -> Synthesizer:
-        return load_tts(self.folder, self.exp.config, read_voices(self.exp.tokens), self.device).requires_grad_(False)
+        return load_tts(self.folder, self.exp.config, read_voices(self.exp), self.device).requires_grad_(False)
 
     @cached_property
     def aligner(self) -> FrameCTC:

@@ -81,9 +81,11 @@ def pools(exp: Experiment, size: int) -> None:
     with open(exp.oracle / "speech/tokens", "w") as handle:
         handle.writelines(f"speech-{n:08d} {text(n)}\n" for n in range(size))
     exp.tokens.mkdir(parents=True)
+    exp.voices.mkdir()
+    np.save(exp.voices / "speakers.npy", np.array(["s"]))
     (exp.tokens / "tokens.txt").write_text("\n".join(["<blank>", "<unk>", *TOKENS, "<sos/eos>"]) + "\n")
     NGram.fit([text(n).split() for n in range(500)], 3, TOKENS).save(exp.tokens / "prior.json")
-    write_json(exp.tokens / "stats.json", {"speakers": ["s"], "f0": [5.0, 1.0], "energy": [0.0, 1.0], "frames_per_token": [1.0, 9.0]})
+    write_json(exp.tokens / "stats.json", {"f0": [5.0, 1.0], "energy": [0.0, 1.0], "frames_per_token": [1.0, 9.0]})
 
 
 def main(size: int, folder: Path) -> None:

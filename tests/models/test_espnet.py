@@ -8,9 +8,10 @@ from cycle.data.batch import Batch, speech_of
 from cycle.errors import UserError
 from cycle.models.checkpoint import model_conf
 from cycle.models.espnet_asr import EspnetRecognizer
-from cycle.models.espnet_tts import EspnetSynthesizer, Voices
+from cycle.models.espnet_tts import EspnetSynthesizer
 from cycle.models.synthesizer import Variation
 from cycle.models.vocabulary import Vocabulary
+from cycle.models.voices import Voices
 from cycle.settings import Model, Search
 
 TEXTS = ["a b c", "b a", "c c a b a"]
@@ -30,7 +31,12 @@ def recognizer() -> EspnetRecognizer:
 
 def synthesizer(spks=("s1", "s2"), conf="conf/tts/fastspeech2.yaml", extra=TTS) -> EspnetSynthesizer:
     torch.manual_seed(0)
-    model = EspnetSynthesizer(Vocabulary.of(TEXTS), Voices(tuple(spks), (5.0, 0.3), (0.0, 1.0)), 80, model_conf(Model(conf, extra)))
+    model = EspnetSynthesizer(
+        Vocabulary.of(TEXTS),
+        Voices(tuple(spks), (5.0, 0.3), (0.0, 1.0), np.eye(len(spks)) if len(spks) > 1 else None),
+        80,
+        model_conf(Model(conf, extra)),
+    )
     if model.needs_durations:
         torch.nn.init.constant_(model.tts.duration_predictor.linear.bias, 1.5)  # an untrained one predicts no frames
     return model
@@ -66,7 +72,7 @@ def test_stock_text2speech_agrees(tmp_path):
     stock = Text2Speech(tmp_path / "config.yaml", tmp_path / "model.pth")
     made = model.synthesize(TEXTS, SPKS).speech
     for i, (text, spk) in enumerate(zip(TEXTS, SPKS, strict=True)):
-        alone = stock(text, sids=torch.tensor([model.speaker_index[spk]]))["feat_gen"]
+        alone = stock(text, spembs=model.voices.embeddings([spk], torch.device("cpu"))[0])["feat_gen"]
         assert len(alone) == made.lengths[i]
         torch.testing.assert_close(made.feats[i, : len(alone)], alone, atol=1e-4, rtol=0)
 
@@ -136,7 +142,7 @@ def test_score_prefers_its_own_rendering():
 def test_tacotron_comes_by_yaml():
     conf = {"tts": "tacotron2", "tts_conf": {"embed_dim": 8, "elayers": 1, "eunits": 8, "econv_chans": 8, "dlayers": 1, "dunits": 8,
             "prenet_units": 8, "postnet_layers": 1, "postnet_chans": 8, "adim": 8, "aconv_chans": 4}}  # fmt: skip
-    model = EspnetSynthesizer(Vocabulary.of(TEXTS), Voices(("s1", "s2"), (5.0, 0.3), (0.0, 1.0)), 80, conf)
+    model = EspnetSynthesizer(Vocabulary.of(TEXTS), Voices(("s1", "s2"), (5.0, 0.3), (0.0, 1.0), np.eye(2)), 80, conf)
     assert torch.isfinite(model.loss(batch()).value)
     assert model.synthesize(TEXTS[:1], SPKS[:1]).speech.feats.shape[2] == 80
     assert model.score(batch()).shape == (3,)

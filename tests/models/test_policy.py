@@ -101,8 +101,8 @@ def test_tacotrons_score_is_espnets_teacher_forcing():
         for i, n in enumerate(data.speech.lengths.tolist()):
             feats = data.speech.feats[i, :n]
             ids, _ = model.vocabulary.encode([TEXTS[i]])
-            sid = torch.tensor([model.speaker_index[SPKS[i]]])
-            out = model.tts.inference(ids[0], feats=feats, use_teacher_forcing=True, sids=sid)["feat_gen"]
+            voice = model.voices.embeddings([SPKS[i]], torch.device("cpu"))[0]
+            out = model.tts.inference(ids[0], feats=feats, use_teacher_forcing=True, spembs=voice)["feat_gen"]
             assert float(ours[i]) == pytest.approx(-float((out - feats).abs().mean()), abs=1e-4)
     assert all(m.dropout_rate == 0.5 for m in model.modules() if isinstance(m, taco.Prenet))
 

@@ -3,6 +3,7 @@ origin is the round's first weights."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,7 +94,10 @@ def test_the_origin_is_the_folder_frozen(tmp_path):
     tts.save(tmp_path / "round_00/tts")
     save(exp.aligner, FrameCTC(vocabulary, 80, config.aligner), {})
     vocabulary.write(exp.tokens / "tokens.txt")
-    write_json(exp.tokens / "stats.json", {"speakers": ["s1", "s2"], "f0": [5.0, 0.3], "energy": [0.0, 1.0]})
+    write_json(exp.tokens / "stats.json", {"f0": [5.0, 0.3], "energy": [0.0, 1.0]})
+    exp.voices.mkdir()
+    np.save(exp.voices / "speakers.npy", np.array(["s1", "s2"]))
+    np.save(exp.voices / "vectors.npy", np.eye(2, dtype=np.float16))
     NGram.fit([t.split() for t in TEXTS], order=2).save(exp.tokens / "prior.json")
     origin = Origin(exp, exp.round(0), torch.device("cpu"))
     assert origin.asr is origin.asr and not origin.asr.training and origin.updates == config.rounds.updates and origin.language == "cmn"

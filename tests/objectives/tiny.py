@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from cycle.data.batch import Batch
@@ -20,11 +21,12 @@ TACOTRON = {"tts": "tacotron2", "tts_conf": {"embed_dim": 8, "elayers": 1, "euni
 
 
 def tacotron():
-    from cycle.models.espnet_tts import EspnetSynthesizer, Voices
+    from cycle.models.espnet_tts import EspnetSynthesizer
     from cycle.models.vocabulary import Vocabulary
+    from cycle.models.voices import Voices
 
     torch.manual_seed(0)
-    model = EspnetSynthesizer(Vocabulary.of(TEXTS), Voices(("s1", "s2"), (5.0, 0.3), (0.0, 1.0)), 80, TACOTRON)
+    model = EspnetSynthesizer(Vocabulary.of(TEXTS), Voices(("s1", "s2"), (5.0, 0.3), (0.0, 1.0), np.eye(2)), 80, TACOTRON)
     torch.nn.init.constant_(model.tts.dec.prob_out.bias, -5.0)  # an untrained one stops at once; this one at ten frames a token
     return model
 

@@ -11,8 +11,9 @@ from cycle.config import read_yaml
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import fabric as make_fabric
 from cycle.models.espnet_asr import EspnetRecognizer
-from cycle.models.espnet_tts import EspnetSynthesizer, Voices
+from cycle.models.espnet_tts import EspnetSynthesizer
 from cycle.models.vocabulary import Vocabulary
+from cycle.models.voices import Voices
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from cycle.settings import Optimizer, Run
