@@ -142,14 +142,14 @@ class FeatureStore:
     def __init__(self, *folders: Path, schema: pa.Schema = RECORDING):
         files = [file for folder in folders for file in sorted(folder.glob("[0-9]*.arrow"))]
         self.table = Table(files, schema)
-        self.frames: NDArray[np.int64] = self.table.numbers("frames").astype(np.int64)
+        self.frames: NDArray[np.int32] = self.table.numbers("frames").astype(np.int32, copy=False)
         self._files = files
         self._layout = lru_cache(OPEN)(_layout)
         sizes = self.table.sizes
         self._shard = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
         ends = self.frames.cumsum()
         firsts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)] if files else ends
-        self._start = ends - self.frames - firsts[self._shard]
+        self._start = (ends - self.frames - firsts[self._shard]).astype(np.int32)  # in its shard
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -22,13 +22,13 @@ def open_pool(exp: Experiment, pool: str) -> Stream:
     """A pool of the experiment as stage 2 left it; texts are empty where it has none. Nothing is read before it is asked for."""
     if pool == "text":
         texts = Table(sorted(exp.feats(pool).glob("[0-9]*.arrow")), RECORDING)
-        return Stream(pool, texts.column("utt"), texts.column("spk"), texts.column("text"), texts.numbers("frames").astype(np.int64))
+        return Stream(pool, texts.column("utt"), texts.column("spk"), texts.column("text"), texts.numbers("frames").astype(np.int32, copy=False))
     return recorded(pool, FeatureStore(exp.feats(pool)))
 
 
 def recorded(name: str, store: FeatureStore) -> Stream:
     """Everything in a store as a stream."""
-    rows = np.arange(len(store), dtype=np.int64)
+    rows = np.arange(len(store), dtype=np.int32)
     return Stream(name, store.table.column("utt"), store.table.column("spk"), store.table.column("text"), store=store, rows=rows)
 
 

@@ -34,9 +34,9 @@ class Stream:
     utt_ids: Sequence[str]
     spks: Sequence[str]
     texts: Sequence[str]
-    frames: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     store: FeatureStore | None = None
-    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    rows: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     durations: Sequence[NDArray[np.int64]] | None = None
     nbest: Sequence[list[tuple[str, float]]] | None = None
 
@@ -44,7 +44,7 @@ class Stream:
         if self.store is not None:
             self.frames = self.store.frames[self.rows]
         elif len(self.frames) != len(self):
-            self.frames = np.array([FRAMES_PER_TOKEN * (1 + t.count(" ")) for t in self.texts], dtype=np.int64)
+            self.frames = np.array([FRAMES_PER_TOKEN * (1 + t.count(" ")) for t in self.texts], dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
