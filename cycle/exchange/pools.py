@@ -22,7 +22,9 @@ def open_pool(exp: Experiment, pool: str) -> Stream:
     """A pool of the experiment as stage 2 left it; texts are empty where it has none. Nothing is read before it is asked for."""
     if pool == "text":
         texts = Table(sorted(exp.feats(pool).glob("[0-9]*.arrow")), RECORDING)
-        return Stream(pool, texts.column("utt"), texts.column("spk"), texts.column("text"), texts.numbers("frames").astype(np.int32, copy=False))
+        return Stream(
+            pool, texts.column("utt"), texts.column("spk"), texts.column("text"), texts.numbers("frames").astype(np.int32, copy=False)
+        )
     return recorded(pool, FeatureStore(exp.feats(pool)))
 
 

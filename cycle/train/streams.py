@@ -78,13 +78,42 @@ def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
 
 def by_frames(lengths: NDArray[np.integer[Any]], order: NDArray[np.int64], budget: int, most: int = LONGEST) -> list[NDArray[np.int64]]:
     """Cuts an order of utterances into batches of at most `budget` padded frames and `most` utterances (one at least)."""
-    cuts, longest, first = [0], 0, 0
-    for place, length in enumerate(lengths[order].tolist()):
+    return [order[low:high] for low, high in pairwise(cuts(lengths[order], budget, most))]
+
+
+def cuts(lengths: NDArray[np.integer[Any]], budget: int, most: int = LONGEST) -> list[int]:
+    """Where the batches of `by_frames` begin, and where the last one ends."""
+    out, longest, first = [0], 0, 0
+    for place, length in enumerate(memoryview(np.ascontiguousarray(lengths))):  # one number at a time, not a list of millions
         longest = max(longest, length)
         if place > first and (longest * (place + 1 - first) > budget or place - first >= most):
-            cuts.append(place)
+            out.append(place)
             longest, first = length, place
-    return [order[low:high] for low, high in pairwise([*cuts, len(order)]) if high > low]
+    return [*out, len(lengths)] if len(lengths) else out
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Everything that is drawn in an epoch, end to end.
+
+    Attributes:
+        parts, places: of each utterance.
+        starts: (batches + 1,) where batches begin and end.
+        turns: the order in which batches come.
+    """
+
+    parts: NDArray[np.int16]
+    places: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    turns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def items(self, number: int) -> list[tuple[int, int]]:
+        """(part, place) of each utterance of a batch."""
+        low, high = self.starts[self.turns[number] : self.turns[number] + 2].tolist()
+        return list(zip(self.parts[low:high].tolist(), self.places[low:high].tolist(), strict=True))
 
 
 def seed_of(*parts: object) -> int:
@@ -110,10 +139,10 @@ class Mixture:
         assert self.parts, f"no stream of {sorted(shares)} holds anything"
         self.budget, self.seed = budget, seed
         self._lengths = [s.frames for s, _ in self.parts]
-        self._epochs: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+        self._epochs: dict[int, Epoch] = {}
         self._starts = [0]
 
-    def _draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _draw(self, epoch: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
         """Part and utterance of everything in an epoch."""
         total = sum(len(s) for s, _ in self.parts)
         whole = sum(v for _, v in self.parts)
@@ -127,8 +156,7 @@ class Mixture:
                 drawn.append((number, order[low:high]))
         return np.concatenate([np.full(len(i), n, np.int16) for n, i in drawn]), np.concatenate([i.astype(np.int32) for _, i in drawn])
 
-    def _epoch(self, epoch: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """(part, utterance) of each batch."""
+    def _epoch(self, epoch: int) -> Epoch:
         if epoch not in self._epochs:
             rng = np.random.default_rng(seed_of(self.seed, "epoch", epoch))
             parts, places = self._draw(epoch)
@@ -136,8 +164,8 @@ class Mixture:
             for number, known in enumerate(self._lengths):
                 lengths[parts == number] = known[places[parts == number]]
             order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)), kind="stable")
-            batches = by_frames(lengths, order, self.budget)
-            self._epochs = {epoch: [(parts[batches[i]], places[batches[i]]) for i in rng.permutation(len(batches))]}
+            starts = np.array(cuts(lengths[order], self.budget))
+            self._epochs = {epoch: Epoch(parts[order], places[order], starts, rng.permutation(len(starts) - 1))}
         return self._epochs[epoch]
 
     def items(self, number: int) -> list[tuple[Stream, int]]:
@@ -148,8 +176,7 @@ class Mixture:
             if len(self._starts) == epoch + 1:
                 self._starts.append(self._starts[epoch] + len(batches))
             if number < self._starts[epoch + 1]:
-                parts, places = batches[number - self._starts[epoch]]
-                return [(self.parts[part][0], place) for part, place in zip(parts.tolist(), places.tolist(), strict=True)]
+                return [(self.parts[part][0], place) for part, place in batches.items(number - self._starts[epoch])]
             epoch += 1
 
     def batches(self, start: int, device: torch.device, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:

@@ -7,7 +7,21 @@ import pytest
 import soundfile
 
 from cycle.config import load
-from cycle.data.features import FeatureStore, ShardWriter, extract, log_f0, log_mel, read_audio, recording_mel, trim, unscale
+from cycle.data.features import (
+    FeatureStore,
+    ShardWriter,
+    compute,
+    extract,
+    log_f0,
+    log_mel,
+    processes,
+    read_audio,
+    recording_mel,
+    trim,
+    unscale,
+)
+from cycle.data.kaldi import NOBODY
+from cycle.data.types import Utterance
 from cycle.errors import UserError
 
 CONF = load("mini", "cycle", [], "cpu").features
@@ -81,6 +95,14 @@ def test_store_returns_what_was_written(tmp_path):
     both = FeatureStore(tmp_path, tmp_path)
     np.testing.assert_array_equal(both.feats(7), store.feats(2))
     assert both.frames.tolist() == store.frames.tolist() * 2
+
+
+def test_a_recording_of_nobody_known_is_a_voice_by_itself(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    said = [(Utterance(utt, spk, tmp_path / "a.wav", None), "") for utt, spk in (("u1", NOBODY), ("u2", "anna"), ("u3", NOBODY))]
+    with processes(1) as workers:
+        assert list(compute(tmp_path / "feats", said, CONF, workers)) == [[]]
+    assert list(FeatureStore(tmp_path / "feats").table.column("spk")) == ["u1", "anna", "u3"]
 
 
 def test_token_means_by_hand():

@@ -116,6 +116,29 @@ def test_rewards_of_renderings():
     assert loss.weight == 0 and float(loss.stats["pairs"]) == 0.0
 
 
+@pytest.mark.parametrize("varied", [True, False])
+@pytest.mark.parametrize("make", [AsrDpo, AsrSelfPlay])
+def test_pair_and_reference_hear_the_same_speech(make, varied, monkeypatch):
+    """Search, sampling and both scores: of the training variation, or of the recording as it is; never of both."""
+    models, objective, heard = pair(), started(make(varied=varied)), []
+
+    def listen(module, name):
+        work = getattr(module, name)
+
+        def listening(speech, *args):
+            heard.append(float(speech.feats.mean()) > 50)
+            return work(type(speech)(speech.feats % 100, speech.lengths), *args)
+
+        monkeypatch.setattr(module, name, listening)
+
+    for module, names in ((objective.origin.asr, ("transcribe", "sample", "logp")), (models.asr, ("logp",))):
+        for name in names:
+            listen(module, name)
+    monkeypatch.setattr(models.asr, "as_in_training", lambda speech: type(speech)(speech.feats + 100, speech.lengths))
+    objective(batch(), models, 0)
+    assert heard == [varied] * 3
+
+
 def test_equal_texts_are_no_pair():
     data, objective = batch(), started(AsrSelfPlay())
     objective.origin.asr.sample = lambda *args: [[t] for t in data.texts]

@@ -1,0 +1,48 @@
+"""Which sentences a round speaks, and in whose voice."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cycle.config import load
+from cycle.data.features import ShardWriter
+from cycle.data.schemas import RECORDING
+from cycle.data.table import write
+from cycle.exchange.speak import SpeakJob, choose_sentences
+from cycle.experiment import Experiment
+from cycle.train.streams import Stream
+
+
+def job(folder, speakers, number=1):
+    config = load("mini", "cycle", [])
+    config.rounds.speak = replace(config.rounds.speak, count=60, speakers=speakers)
+    exp = Experiment(folder, config, "mini", "cycle")
+    return SpeakJob(exp, number, exp.round(0), exp.work(number))
+
+
+def pools(folder):
+    for pool, spks in (("paired", "aab"), ("speech", "bcc")):
+        (folder / "feats" / pool).mkdir(parents=True)
+        writer = ShardWriter(folder / "feats" / pool, 0)
+        for n, spk in enumerate(spks):
+            writer.add(f"{pool}-{n}", np.zeros((5, 80), np.float32), spk=spk, text="x")
+        writer.close()
+    rows = ({"utt": f"t{n}", "spk": "", "text": "x y", "frames": 16} for n in range(100))
+    (folder / "feats/text").mkdir()
+    write(folder / "feats/text/00000.arrow", rows, RECORDING)
+
+
+def test_voices_come_from_the_pools_that_are_named(tmp_path):
+    pools(tmp_path)
+    for speakers, voices in ((["paired"], set("ab")), (["speech"], set("bc")), (["paired", "speech"], set("abc"))):
+        texts = job(tmp_path, speakers).texts()
+        assert set(texts.spks) == voices and len(texts.spks) == len(texts) == 60
+        assert list(texts.spks) == list(job(tmp_path, speakers).texts().spks)
+    assert list(job(tmp_path, ["paired"], 2).texts().spks) != list(job(tmp_path, ["paired"]).texts().spks)
+
+
+def test_the_pool_is_walked_through_round_after_round():
+    pool = Stream("text", [f"t{n}" for n in range(10)], [""] * 10, ["x"] * 10)
+    said = [choose_sentences(pool, 4, number).utt_ids for number in (1, 2, 3)]
+    assert said == [["t0", "t1", "t2", "t3"], ["t4", "t5", "t6", "t7"], ["t8", "t9", "t0", "t1"]]
+    assert choose_sentences(pool, 0, 2) is pool and choose_sentences(pool, 10, 2) is pool
