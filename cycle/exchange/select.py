@@ -111,7 +111,7 @@ class Selection:
     def rejected(self) -> Iterator[tuple[int, str]]:
         """Places and reasons, rule by rule."""
         for places, why in self.reasons:
-            for n, place in enumerate(places.tolist()):
+            for n, place in enumerate(memoryview(places)):
                 yield place, why(n)
 
     def drop(self, lost: NDArray[np.bool_], reason: str) -> None:
