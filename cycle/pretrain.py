@@ -45,6 +45,8 @@ def main(exp: Experiment) -> None:
     """Trains what is not trained yet and renames it into `round_00`."""
     fabric = make_fabric(exp.device, exp.config.precision)
     paired = _spoken(exp, fabric) if "tts" in exp.config.models else described(exp, "paired")
+    if "tts" in exp.config.models:
+        find_voices(exp, fabric)
     work = exp.root / "pretrain"
     for name in exp.config.models:
         _train_one(exp, work, name, paired, fabric)
@@ -57,7 +59,6 @@ def _spoken(exp: Experiment, fabric: Fabric) -> Stream:
     aligner = train_frame_model(exp, exp.aligner, exp.config.aligner, paired, "aligner", exp.config.seed, fabric)
     spoken, lost = align(paired, aligner, exp.config.rounds.label.batch_frames, fabric.device)
     _check_durations(spoken)
-    find_voices(exp, fabric)
     if lost.any():
         few = ", ".join(paired.subset(np.flatnonzero(lost)[:5]).utt_ids)
         log.warning("%d paired utterances are too short for their tokens and train nothing: %s", lost.sum(), few)

@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
 
 def read_voices(exp: Experiment) -> Voices:
-    """Prosody statistics that stage 2 left, speakers and their embeddings that stage 3 left; files stay where they are until looked at."""
-    stats = read_json(exp.tokens / "stats.json")
-    speakers, vectors = exp.voices / "speakers.npy", exp.voices / "vectors.npy"
+    """Prosody statistics that stage 2 left, speakers and their embeddings that stage 3 left; files stay where they are until looked at.
+
+    Raises:
+        UserError: there are no speakers.
+    """
+    stats, speakers, vectors = read_json(exp.tokens / "stats.json"), exp.voices / "speakers.npy", exp.voices / "vectors.npy"
+    if not speakers.exists():
+        raise UserError("the speakers are missing: an earlier version made this experiment", speakers, "make it anew, or use that version")
     return Voices(np.load(speakers, "r"), tuple(stats["f0"]), tuple(stats["energy"]), np.load(vectors, "r") if vectors.exists() else None)
 
 
