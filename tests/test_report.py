@@ -215,6 +215,15 @@ def test_lengths_are_grouped_when_there_are_many(tmp_path: Path) -> None:
     assert sum(int(r["utterances"] or 0) for r in rows) == 100
 
 
+def test_amounts_show_controls_of_more_than_one_experiment(tmp_path: Path) -> None:
+    told = [plots.comparison.Told(str(n), story.read(scored(tmp_path / str(n), whole, pairs=n))) for n in (40, 80)]
+    for one, controls in zip(told, (("tts_only", "lm"), ("tts_only",)), strict=True):
+        one.story.summary["systems"] = dict.fromkeys(("baseline", "cycle", *controls), one.story.systems["baseline"])
+    curves = [(str(row["curve"]).split()[-1], row["pairs"]) for row in plots.comparison.amounts_table(told)]
+    assert curves == [(name, n) for n in (40, 80) for name in ("baseline", "cycle", "tts_only")]
+    assert plots.comparison.amounts_table(told[:1]) == []
+
+
 @pytest.mark.usefixtures("only_svg")
 def test_several_experiments(tmp_path: Path) -> None:
     few, more = scored(tmp_path / "few" / "exp", whole), scored(tmp_path / "more" / "exp", whole, pairs=80)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -126,15 +127,16 @@ def say_bootstrap(rows: Rows) -> str:
 
 
 def amounts_table(told: list[Told]) -> Rows:
-    """Error over the number of pairs; nothing where all experiments have as many."""
+    """Error over the number of pairs: baseline, recipe, and controls of more than one experiment; nothing where all have as many pairs."""
     rows: Rows = []
+    seen = Counter((one.story.summary["corpus"], system) for one in told for system in one.story.systems)
     for one in told:
         pairs = next((pool for pool in history.pools(one.story) if pool.name == "paired"), None)
-        for system in ("baseline", one.story.recipe):
-            entry = one.story.systems.get(system)
-            if pairs and entry:
+        for system, entry in one.story.systems.items():
+            corpus = one.story.summary["corpus"]
+            if pairs and (system in ("baseline", one.story.recipe) or seen[corpus, system] > 1):
                 low, high = ends(entry)
-                name = f"{one.story.summary['corpus']} {system}"
+                name = f"{corpus} {system}"
                 size: dict[str, Cell] = {"pairs": pairs.utterances, "hours": pairs.hours}
                 rows.append({"curve": name, "experiment": one.name, **size, "rate": score_of(entry), "low": low, "high": high})
     return rows if len({row["pairs"] for row in rows}) > 1 else []
