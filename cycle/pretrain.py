@@ -15,7 +15,7 @@ from cycle.data.text import spelling
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.exchange.evaluate import dev_figure
-from cycle.exchange.pools import align, described, open_pool
+from cycle.exchange.pools import align, described, lenders, open_pool
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.align import duration_spread
@@ -44,9 +44,12 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
 def main(exp: Experiment) -> None:
     """Trains what is not trained yet and renames it into `round_00`."""
     fabric = make_fabric(exp.device, exp.config.precision)
-    paired = _spoken(exp, fabric) if "tts" in exp.config.models else described(exp, "paired")
     if "tts" in exp.config.models:
+        lenders(exp)  # now, not after the pretraining
+        paired = _spoken(exp, fabric)
         find_voices(exp, fabric)
+    else:
+        paired = described(exp, "paired")
     work = exp.root / "pretrain"
     for name in exp.config.models:
         _train_one(exp, work, name, paired, fabric)

@@ -78,6 +78,7 @@ class VoiceModel:
     channels: int
     size: int  # numbers an embedding
     temperature: float  # of the contrastive loss
+    longest: int  # frames of each part that the encoder hears
     updates: int
     lr: float
     batch_frames: int

@@ -159,8 +159,10 @@ def _pools(exp: Experiment) -> list[Path]:
 
 
 def _spoken(exp: Experiment) -> list[Path]:
-    """What a synthesiser needs beside the pools."""
-    return [exp.aligner / "model.pth", exp.voices] if "tts" in exp.config.models else []
+    """What a synthesiser needs beside the pools; one voice has no vectors."""
+    vectors = exp.voices / "vectors.npy"
+    needed = [exp.aligner / "model.pth", exp.voices / "speakers.npy", *([vectors] if vectors.exists() else [])]
+    return needed if "tts" in exp.config.models else []
 
 
 STAGES = (

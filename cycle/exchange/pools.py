@@ -12,6 +12,7 @@ from cycle.data.features import FeatureStore
 from cycle.data.pages import TOGETHER
 from cycle.data.schemas import RECORDING
 from cycle.data.table import Ragged, Table
+from cycle.errors import UserError
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import UNALIGNED, FrameCTC
@@ -83,3 +84,16 @@ def with_texts(stream: Stream, name: str, texts: dict[str, str]) -> Stream:
 def known_speakers(*streams: Stream) -> list[str]:
     """The speakers of streams, sorted, each once."""
     return sorted({spk for stream in streams for spk in stream.spks})
+
+
+def lenders(exp: Experiment) -> list[str]:
+    """Whose voices synthetic speech has: the speakers of the pools that the settings name.
+
+    Raises:
+        UserError: these pools hold no recording.
+    """
+    pools = exp.config.rounds.speak.speakers
+    speakers = known_speakers(*(open_pool(exp, pool) for pool in pools))
+    if not speakers:
+        raise UserError(f"rounds.speak.speakers: no recordings in {' and '.join(pools)}", None, "name a pool that has some: paired, speech")
+    return speakers

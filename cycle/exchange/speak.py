@@ -16,7 +16,7 @@ from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.data.schemas import SPOKEN
 from cycle.exchange.engine import SHARD, Write
-from cycle.exchange.pools import known_speakers, open_pool, recorded
+from cycle.exchange.pools import lenders, open_pool, recorded
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.pair import load_asr, load_tts, read_voices
@@ -57,7 +57,7 @@ class SpeakJob:
         """The sentences with their speakers, drawn from those of the pools that the settings name."""
         conf = self.exp.config.rounds.speak
         texts = choose_sentences(open_pool(self.exp, "text"), conf.count, self.number)
-        texts.spks = draw_speakers(texts, known_speakers(*(open_pool(self.exp, pool) for pool in conf.speakers)), self.seed)
+        texts.spks = draw_speakers(texts, lenders(self.exp), self.seed)
         return texts
 
     def shards(self) -> int:

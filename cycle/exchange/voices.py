@@ -49,12 +49,15 @@ def consistency(recorded: Tensor, spks: Sequence[str], made: Tensor, targets: Se
     }
 
 
-def voices(paired: Stream, synthetic: Stream, budget: int, device: torch.device) -> dict[str, float]:
-    """The monitor of a round: synthetic speech against the recordings of the paired pool, whose speakers it borrows."""
-    if len(set(paired.spks)) < 2:
+def voices(pools: Sequence[Stream], synthetic: Stream, budget: int, device: torch.device) -> dict[str, float]:
+    """The monitor of a round: synthetic speech against recordings of the pools whose speakers it borrows."""
+    real = [pool.subset(sample(len(pool), WATCHED)) for pool in pools]
+    spks = [spk for stream in real for spk in stream.spks]
+    if len(set(spks)) < 2:
         return {}
-    real, made = (stream.subset(sample(len(stream), WATCHED)) for stream in (paired, synthetic))
-    return consistency(_spectra(real, budget, device), list(real.spks), _spectra(made, budget, device), list(made.spks))
+    made = synthetic.subset(sample(len(synthetic), WATCHED))
+    recorded = torch.cat([_spectra(stream, budget, device) for stream in real if len(stream)])
+    return consistency(recorded, spks, _spectra(made, budget, device), list(made.spks))
 
 
 def _spectra(stream: Stream, budget: int, device: torch.device) -> Tensor:

@@ -51,7 +51,7 @@ class EspnetSynthesizer(nn.Module):
         shared = {"token_list": vocabulary.tokens, "token_type": "word", "odim": n_mels, "feats_extract": None, "normalize": None,
                   "pitch_extract": None, "energy_extract": None, "pitch_normalize": None, "energy_normalize": None, "cleaner": None,
                   "g2p": None}  # fmt: skip
-        conf = {**conf, **shared, "tts_conf": {**conf.get("tts_conf", {}), "spk_embed_dim": voices.size}}
+        conf = {**conf, **shared, "tts_conf": {**conf.get("tts_conf", {}), "spks": None, "spk_embed_dim": voices.size}}
         self.args = task_args(TTSTask, conf, "conf/tts")
         self.vocabulary, self.voices = vocabulary, voices
         self.model = TTSTask.build_model(self.args)

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.models.augment import vary
-from cycle.models.noise import quiet
 from cycle.settings import Augment, VoiceModel
 
-# Of each part by itself. Not the mel axis, on which voices differ.
-CHANNEL = Augment(speed=0.1, warp=0.0, gain=0.3, noise=0.2)
+# Of each part by itself. Not the mel axis, on which voices differ, and not loudness, which the encoder does not hear.
+CHANNEL = Augment(speed=0.1, warp=0.0, gain=0.0, noise=0.2)
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,24 @@ class Voices:
         """Numbers an embedding has, None where there is only one voice."""
         return None if self.vectors is None else int(self.vectors.shape[1])
 
-    def places(self, spks: Sequence[str]) -> NDArray[np.int64]:
-        """(B,) rows of speakers.
-
-        Raises:
-            KeyError: one that the experiment has never heard.
-        """
-        known = np.asarray(self.speakers)
-        places = np.searchsorted(known, np.array(spks, known.dtype)).clip(max=len(known) - 1)  # of one width, else the whole is copied
-        for spk, place in zip(spks, places.tolist(), strict=True):
-            if known[place] != spk:
-                raise KeyError(spk)
-        return places
-
     def embeddings(self, spks: Sequence[str], device: torch.device) -> Tensor:
         """(B, D) of speakers. Raises as `places` does."""
         assert self.vectors is not None
-        return torch.from_numpy(np.asarray(self.vectors[self.places(spks)], np.float32)).to(device, non_blocking=True)
+        rows = self.vectors[places(np.asarray(self.speakers), spks)]
+        return torch.from_numpy(np.asarray(rows, np.float32)).to(device, non_blocking=True)
+
+
+def places(known: NDArray[np.str_], spks: Sequence[str]) -> NDArray[np.int64]:
+    """(B,) where speakers stand in a sorted array.
+
+    Raises:
+        KeyError: one that is not there.
+    """
+    found = np.searchsorted(known, np.array(spks, known.dtype)).clip(max=len(known) - 1)  # of one width, else the whole is copied
+    for spk, place in zip(spks, found.tolist(), strict=True):
+        if known[place] != spk:
+            raise KeyError(spk)
+    return found
 
 
 def contrast(vectors: Tensor, groups: Tensor, temperature: float) -> Tensor:
@@ -84,18 +84,28 @@ def contrast(vectors: Tensor, groups: Tensor, temperature: float) -> Tensor:
     return -(each * several).sum() / several.sum().clamp(min=1)
 
 
-def part(speech: Speech) -> tuple[Speech, Speech]:
-    """Cuts each utterance in two at a random place of its middle third; one that has a single frame is both parts."""
-    cut = (speech.lengths * (1 + torch.rand(len(speech.lengths), device=speech.lengths.device)) / 3).long().clamp(min=1)
-    T = speech.feats.size(1)
-    inside = torch.arange(T, device=cut.device) < cut[:, None]
-    head = Speech(speech.feats * inside[..., None], cut)
-    start = torch.minimum(cut, speech.lengths - 1)
-    places = (torch.arange(T, device=cut.device) + start[:, None]).clamp(max=T - 1)
-    rest = speech.lengths - start
-    tail = speech.feats.gather(1, places[..., None].expand_as(speech.feats))
-    inside = torch.arange(T, device=cut.device) < rest[:, None]
-    return head, Speech(tail * inside[..., None], rest)
+def part(speech: Speech, longest: int) -> tuple[Speech, Speech]:
+    """Cuts each utterance in two at a random place of its middle third; one that has a single frame is both parts.
+
+    Args:
+        longest: frames of a part at most: the last before the cut, the first behind it.
+
+    Returns:
+        two of (B, T' <= longest, M).
+    """
+    lengths = speech.lengths
+    cut = (lengths * (1 + torch.rand(len(lengths), device=lengths.device)) / 3).long().clamp(min=1)
+    middle = torch.minimum(cut, lengths - 1)
+    return window(speech, (cut - longest).clamp(min=0), cut, longest), window(speech, middle, lengths, longest)
+
+
+def window(speech: Speech, start: Tensor, end: Tensor, longest: int) -> Speech:
+    """The frames of each utterance from `start`, to `end` or `longest` of them."""
+    lengths = (end - start).clamp(max=longest)
+    steps = torch.arange(min(longest, speech.feats.size(1)), device=start.device)
+    rows = (start[:, None] + steps).clamp(max=speech.feats.size(1) - 1)
+    feats = speech.feats.gather(1, rows[..., None].expand(-1, -1, speech.feats.size(2)))
+    return Speech(feats * (steps < lengths[:, None])[..., None], lengths)
 
 
 class VoiceEncoder(nn.Module):
@@ -126,13 +136,12 @@ class VoiceEncoder(nn.Module):
         assert batch.speech is not None
         numbers = {spk: n for n, spk in enumerate(dict.fromkeys(batch.spks))}
         groups = torch.tensor([numbers[spk] for spk in batch.spks] * 2, device=batch.speech.feats.device)
-        vectors = torch.cat([self(vary(half, CHANNEL)) for half in part(batch.speech)])
+        vectors = torch.cat([self(vary(half, CHANNEL)) for half in part(batch.speech, self.conf.longest)])
         value = contrast(vectors, groups, self.conf.temperature)
         return Loss(value, len(batch.spks), {"loss": value.detach()})
 
     @torch.no_grad()
     def embed(self, speech: Speech) -> Tensor:
-        """(B, D) without training noise."""
-        with quiet(self):
-            vectors: Tensor = self(speech)
+        """(B, D) without gradient."""
+        vectors: Tensor = self(speech)
         return vectors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,14 +36,19 @@ class _Own:
         return models.loss(batch)
 
 
-def train_alone(exp: Experiment, folder: Path, phase: str, make: Any, streams: dict[str, Stream], seed: int, fabric: Fabric) -> None:
+def train_alone(
+    exp: Experiment, folder: Path, phase: str, make: Any, streams: dict[str, Stream], seed: int, fabric: Fabric, split: bool = True
+) -> None:
     """Trains the model that `make()` builds, until `folder/model.pth` is there; each stream has its size's share of the batches.
 
     Args:
         folder: where the checkpoint goes, and where an interrupted training lies.
         phase: its name in the metrics.
+        split: see `Trainer`.
     """
+    state = folder / "state"
     if (folder / "model.pth").exists():
+        by_first(fabric, lambda: shutil.rmtree(state, ignore_errors=True))  # of a call that was killed at its very end
         return
     torch.manual_seed(seed_of(seed, phase) % 2**32)
     model: nn.Module = make().to(fabric.device)
@@ -50,7 +56,7 @@ def train_alone(exp: Experiment, folder: Path, phase: str, make: Any, streams: d
     mixture = Mixture(streams, {name: float(len(stream)) for name, stream in streams.items()}, conf.batch_frames, seed)
     parts = {"model": (model, Optimizer(lr=conf.lr, ema=0.98))}
     task = Task(phase, _Own(), mixture)  # type: ignore[arg-type]
-    trainer = Trainer(folder / "state", folder, phase, model, parts, [task], conf.updates, seed, exp.config.run, fabric)
+    trainer = Trainer(state, folder, phase, model, parts, [task], conf.updates, seed, exp.config.run, fabric, split)
     trainer.fit()
     by_first(fabric, lambda: save(folder, model, vars(conf)))
     trainer.clean()

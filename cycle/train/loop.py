@@ -5,7 +5,8 @@ on n alone. What has to be kept is therefore weights, optimizers, averaged weigh
 always whole.
 
 On several ranks (torchrun), each works on its share of every batch, and the gradients are summed before the step: the same training as
-that of one process with the whole batch, dropout and BatchNorm apart. DistributedDataParallel would tie this to one `forward`; objectives
+that of one process with the whole batch, dropout and BatchNorm apart. A loss that compares the utterances of a batch with each other cannot
+be shared out so: each rank then works on all of it (`split=False`). DistributedDataParallel would tie this to one `forward`; objectives
 call what they like.
 """
 
@@ -137,6 +138,7 @@ class Trainer:
         phase: name of this training in the metrics.
         models: what objectives see.
         parts: modules with their optimizer's settings; those no task trains are left alone.
+        split: ranks share out each batch; otherwise all do the same work.
     """
 
     folder: Path
@@ -149,6 +151,7 @@ class Trainer:
     seed: int
     run: Run
     fabric: Fabric
+    split: bool = True
     bad_steps: int | Tensor = field(default=0, init=False)  # in a row, up to now
 
     def fit(self) -> None:
@@ -164,7 +167,7 @@ class Trainer:
             log.info("%s: goes on at update %d of %d", self.phase, first, self.updates)
         metrics = Metrics(self.metrics, self.phase, first) if self.fabric.is_global_zero else None
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
-        batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device, rank, ranks) for t in self.tasks}
+        batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device, rank, ranks, self.split) for t in self.tasks}
         last, turn = time.monotonic(), 0
         stats: dict[str, float | Tensor] = {}  # the last values of each task, which need not be active when a line is written
         for step in progress(range(first, self.updates), self.updates - first, self.phase):
@@ -185,7 +188,7 @@ class Trainer:
             part.finish(self.fabric)
 
     def _step(self, step: int, parts: list[Part], batches: dict[str, Iterator[Batch]]) -> dict[str, float | Tensor]:
-        rank = self.fabric.global_rank
+        rank = self.fabric.global_rank if self.split else 0
         _seed(self.seed, self.phase, step, *([rank] if rank else []))
         stats: dict[str, float | Tensor] = {}
         for part in parts:

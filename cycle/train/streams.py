@@ -179,15 +179,19 @@ class Mixture:
                 return [(self.parts[part][0], place) for part, place in batches.items(number - self._starts[epoch])]
             epoch += 1
 
-    def batches(self, start: int, device: torch.device, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """Batches from `start` on, or a rank's share of each, one read ahead by a thread."""
+    def batches(self, start: int, device: torch.device, rank: int = 0, ranks: int = 1, split: bool = True) -> Iterator[Batch]:
+        """Batches from `start` on, or a rank's share of each, one read ahead by a thread.
+
+        Args:
+            split: the share is a part of the utterances; otherwise all of them, which then count as much as a share.
+        """
         pinned = device.type == "cuda"
 
         def read(number: int) -> Batch:
             whole = self.items(number)
-            mine = whole[rank::ranks]
+            mine = whole[rank::ranks] if split else whole
             batch = collate(mine or whole[:1])  # with nothing to do, a rank goes through the motions and counts for nothing
-            batch.share = len(mine) / len(whole)
+            batch.share = len(mine) / len(whole) if split else 1 / ranks
             return batch.pin_memory() if pinned else batch
 
         with ThreadPoolExecutor(1) as pool:

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from cycle.config import load
 from cycle.data.features import ShardWriter
 from cycle.data.schemas import RECORDING
 from cycle.data.table import write
+from cycle.errors import UserError
+from cycle.exchange.pools import lenders
 from cycle.exchange.speak import SpeakJob, choose_sentences
 from cycle.experiment import Experiment
 from cycle.train.streams import Stream
@@ -39,6 +42,14 @@ def test_voices_come_from_the_pools_that_are_named(tmp_path):
         assert set(texts.spks) == voices and len(texts.spks) == len(texts) == 60
         assert list(texts.spks) == list(job(tmp_path, speakers).texts().spks)
     assert list(job(tmp_path, ["paired"], 2).texts().spks) != list(job(tmp_path, ["paired"]).texts().spks)
+
+
+def test_nobody_to_speak_is_said_before_training(tmp_path):
+    pools(tmp_path)
+    (tmp_path / "feats/speech").rename(tmp_path / "feats/elsewhere")
+    with pytest.raises(UserError, match="no recordings in speech"):
+        lenders(job(tmp_path, ["speech"]).exp)
+    assert lenders(job(tmp_path, ["paired", "speech"]).exp) == ["a", "b"]
 
 
 def test_the_pool_is_walked_through_round_after_round():

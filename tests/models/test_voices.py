@@ -8,11 +8,12 @@ import torch
 
 from cycle.data.batch import Batch, speech_of
 from cycle.data.types import Speech
-from cycle.models.voices import VoiceEncoder, Voices, contrast, part
+from cycle.models.augment import vary
+from cycle.models.voices import CHANNEL, VoiceEncoder, Voices, contrast, part
 from cycle.settings import VoiceModel
 from cycle.voices import agreement
 
-CONF = VoiceModel(channels=16, size=8, temperature=0.1, updates=1, lr=1e-3, batch_frames=500)
+CONF = VoiceModel(channels=16, size=8, temperature=0.1, updates=1, lr=1e-3, batch_frames=500, longest=30)
 CPU = torch.device("cpu")
 
 
@@ -47,13 +48,23 @@ def test_parts_are_the_whole():
     torch.manual_seed(0)
     speech = speech_of([np.arange(1, 2 * n + 1, dtype=np.float32).reshape(n, 2) for n in (1, 2, 9, 30)])
     for _ in range(20):
-        head, tail = part(speech)
+        head, tail = part(speech, 99)
         for i, length in enumerate(speech.lengths.tolist()):
             first, rest = int(head.lengths[i]), int(tail.lengths[i])
             whole = torch.cat([head.feats[i, :first], tail.feats[i, :rest]])[-length:]
             assert torch.equal(whole, speech.feats[i, :length]) and first + rest == max(2, length)
             assert not head.feats[i, first:].any() and not tail.feats[i, rest:].any()
             assert length < 9 or length // 3 <= first <= 2 * length // 3 + 1
+
+
+def test_parts_of_a_long_recording_lie_at_the_cut():
+    torch.manual_seed(0)
+    speech = speech_of([np.arange(1, n + 1, dtype=np.float32)[:, None] for n in (90, 4)])
+    head, tail = part(speech, 10)
+    assert head.lengths[0] == tail.lengths[0] == 10 and head.feats.shape == tail.feats.shape == (2, 10, 1)
+    assert torch.equal(torch.cat([head.feats[0], tail.feats[0]])[:, 0], torch.arange(20.0) + head.feats[0, 0])
+    assert 30 < tail.feats[0, 0] <= 61  # the cut lies in the middle third
+    assert int(head.lengths[1] + tail.lengths[1]) == 4
 
 
 def test_padding_batch_and_loudness_change_nothing():
@@ -92,6 +103,23 @@ def test_voices_are_found(labelled):
     assert near > 0.5 and near - far > 0.4
 
 
+def test_loss_knows_the_speakers():
+    """Recordings of one speaker are near to each other, not only the parts of one recording."""
+    encoder, rng = VoiceEncoder(80, CONF), np.random.default_rng(0)
+    speech = speech_of([voice(s, rng) for s in (0, 1, 0)])
+
+    def loss(spks):
+        torch.manual_seed(1)
+        return encoder.loss(Batch(["u0", "u1", "u2"], spks, [""] * 3, speech)).value.item()
+
+    torch.manual_seed(1)
+    halves = part(speech, CONF.longest)
+    vectors = torch.cat([encoder(vary(half, CHANNEL)) for half in halves])
+    for spks, groups in ((["b", "a", "b"], [0, 1, 0] * 2), (["b", "a", "c"], [0, 1, 2] * 2)):
+        assert loss(spks) == pytest.approx(contrast(vectors, torch.tensor(groups), CONF.temperature).item(), abs=1e-5)
+    assert loss(["b", "a", "b"]) != pytest.approx(loss(["b", "a", "c"]), abs=1e-3)
+
+
 def test_agreement_worked_by_hand():
     vectors = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
     assert agreement(vectors, ["a", "a", "b"]) == pytest.approx((0.0, -0.5))  # a-a: 0; a-b: -1 and 0
@@ -107,7 +135,7 @@ def test_lookup_on_disk(tmp_path):
     assert voices.embeddings(["ü", "a", "long-name", "a"], CPU).tolist() == [[6, 7], [0, 1], [4, 5], [0, 1]]
     for stranger in ("c", "long-name-and-more", "zz", ""):
         with pytest.raises(KeyError):
-            voices.places(["a", stranger])
+            voices.embeddings(["a", stranger], CPU)
 
 
 def test_one_frame():

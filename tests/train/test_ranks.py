@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,10 @@ def train(folder, ranks):
     return read_jsonl(folder / "metrics.jsonl"), torch.load(folder / "weights.pt", weights_only=True)
 
 
+def voices(folder):
+    return torch.load(folder / "several/voices/model.pth", weights_only=True), np.load(folder / "several/voices/vectors.npy")
+
+
 def test_two_ranks_follow_the_trajectory_of_one(tmp_path):
     alone, weights = train(tmp_path / "one", 1)
     together, same = train(tmp_path / "two", 2)
@@ -31,6 +36,10 @@ def test_two_ranks_follow_the_trajectory_of_one(tmp_path):
         assert set(one) == set(two)
         for key in ("asr/loss", "tts/loss", "norm/asr", "norm/tts"):
             assert one[key] == pytest.approx(two[key], rel=1e-4), (key, one["step"])
+    (encoder, vectors), (its_like, same_vectors) = voices(tmp_path / "one"), voices(tmp_path / "two")
+    for key, value in encoder.items():  # a loss across the batch: both ranks work on all of it
+        torch.testing.assert_close(its_like[key], value, rtol=1e-4, atol=1e-5, msg=key)
+    np.testing.assert_allclose(same_vectors, vectors, atol=2e-3)
     assert alone[-1]["asr/loss"] < 0.9 * alone[0]["asr/loss"]  # it went somewhere
     for name in ("asr", "tts"):
         for key, value in weights[name].items():

@@ -2,13 +2,16 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 
 from cycle.config import read_yaml
 from cycle.data.features import FeatureStore, ShardWriter
+from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
@@ -19,6 +22,8 @@ from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from cycle.settings import Optimizer, Run
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
+from cycle.voices import find_voices
+from tests.test_find_voices import ONE_VOICE, corpus, experiment
 
 TOKENS = ["<blank>", "<unk>", *"abcdefgh", "<sos/eos>"]
 
@@ -53,9 +58,18 @@ def data(folder: Path) -> Stream:
     return Stream("paired", [f"u{i}" for i in range(30)], ["s"] * 30, texts, store=store, rows=np.arange(30), durations=durations)
 
 
+def find_all_voices(folder: Path, fabric: Fabric) -> None:
+    """In a corpus of four voices, and in one with a single voice, where the first rank is done before the others come."""
+    by_first(fabric, lambda: (corpus(folder / "several"), corpus(folder / "one", ONE_VOICE)))
+    find_voices(experiment(folder / "several"), fabric)
+    time.sleep(fabric.global_rank)
+    find_voices(experiment(folder / "one"), fabric)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     fabric = make_fabric("cpu", "32")
+    find_all_voices(folder, fabric)
     torch.manual_seed(0)
     vocabulary = Vocabulary(TOKENS)
     asr = EspnetRecognizer(vocabulary, 80, quiet_conf("conf/asr/conformer_tiny.yaml"))
