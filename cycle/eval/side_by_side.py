@@ -1,4 +1,5 @@
-"""Recipes against one of them, over several seeds: `python -m cycle.eval.side_by_side EXP... [--against supervised]`.
+"""Recipes against one of them, over several seeds: `python -m cycle.eval.side_by_side EXP... [--against supervised]`; with `--controls`,
+all systems of experiments of one recipe.
 
 Rates and differences are drawn anew over utterances and over seeds, both with replacement, the same draws for every recipe; p-values are
 two-sided as in `cycle.eval.bootstrap.paired_p` and corrected for the number of recipes (Holm 1979).
@@ -20,6 +21,7 @@ from cycle.files import read_json
 HEADER = ("recipe", "seeds", "error %", "95 % interval", "fewer errors %", "p", "p (Holm)")
 VALUES = ("recipe", "seeds", "value", "95 % interval", "gain %", "p", "p (Holm)")  # of a metric that is no error rate
 Array = NDArray[np.float64]
+Scores = dict[str, dict[int, Array]]
 
 
 def resampled(errors: Array, refs: Array, resamples: int = 10_000, seed: int = 1) -> Array:
@@ -54,71 +56,87 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-def read(paths: Sequence[Path]) -> tuple[dict[str, Array], Array]:
+def read(paths: Sequence[Path], controls: bool = False) -> tuple[Scores, Array]:
     """Errors of each recipe's own system, or values of the items with 1 for a reference.
 
+    Args:
+        controls: of the baseline and of what `--controls` ran too.
+
     Returns:
-        recipe: (S, N), seeds in the same order for all; (N,) reference units.
+        system: seed: (N,); and (N,) reference units.
 
     Raises:
-        UserError: an experiment is not finished, or they differ in seeds or utterances.
+        UserError: an experiment is not finished, or two have the same system and seed, or they differ in utterances.
     """
     found: dict[str, dict[int, per_utt.PerUtt]] = {}
     for path in paths:
         if not (path / "summary.json").is_file():
             raise UserError("is no finished experiment (it has no summary.json)", path, f"finish it first: ./run.sh --exp {path}")
         summary = read_json(path / "summary.json")
-        scores = per_utt.read(path / "score" / summary["recipe"] / "per_utt.tsv")
-        found.setdefault(summary["recipe"], {})[summary["seed"]] = scores
-    first = next(iter(found.values()))
-    seeds, truth = sorted(first), {utt: ref for utt, (_, ref) in first[min(first)].items()}
-    for recipe, by_seed in found.items():
-        if sorted(by_seed) != seeds:
-            raise UserError(f"{recipe} has seeds {sorted(by_seed)}, others {seeds}", None, "run the missing ones, or leave them out")
+        for system in summary["systems"] if controls else [summary["recipe"]]:
+            by_seed = found.setdefault(system, {})
+            if summary["seed"] in by_seed:
+                raise UserError(f"has {system} with seed {summary['seed']}, and so has another", path, "name one of them")
+            by_seed[summary["seed"]] = per_utt.read(path / "score" / system / "per_utt.tsv")
+    truth = {utt: ref for utt, (_, ref) in next(iter(next(iter(found.values())).values())).items()}
+    for system, by_seed in found.items():
         if any({utt: ref for utt, (_, ref) in scores.items()} != truth for scores in by_seed.values()):
-            raise UserError(f"{recipe} was scored on other utterances", None, "compare experiments on the same test pool")
+            raise UserError(f"{system} was scored on other utterances", None, "compare experiments on the same test pool")
     utts = sorted(truth)
-    errors = {r: np.array([[by[s][u][0] for u in utts] for s in seeds], dtype=np.float64) for r, by in found.items()}
+    errors = {
+        system: {seed: np.array([by_seed[seed][u][0] for u in utts], dtype=np.float64) for seed in sorted(by_seed)}
+        for system, by_seed in found.items()
+    }
     return errors, np.array([truth[u] for u in utts], dtype=np.float64)
 
 
-def rows(errors: dict[str, Array], refs: Array, against: str, higher_is_better: bool = False) -> list[tuple[str, ...]]:
-    """The table's cells, the best first.
+def shared(one: dict[int, Array], other: dict[int, Array]) -> tuple[Array, Array]:
+    """(S, N) errors of two systems with the seeds that both have."""
+    seeds = sorted(set(one) & set(other))
+    return np.array([one[seed] for seed in seeds]), np.array([other[seed] for seed in seeds])
+
+
+def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = False) -> list[tuple[str, ...]]:
+    """The table's cells, the best first. Differences are over the seeds that a system shares with the one it is compared with.
 
     Raises:
-        UserError: the recipe to compare with is not there.
+        UserError: the system to compare with is not there, or has no seed in common with another.
     """
     if against not in errors:
         raise UserError(f"no recipe {against!r} among them", None, f"compare against one of: {', '.join(sorted(errors))}")
-    others = [recipe for recipe in errors if recipe != against]
-    p = [p_value(errors[recipe], errors[against], refs) for recipe in others]
+    others = [system for system in errors if system != against]
+    for system in others:
+        if not set(errors[system]) & set(errors[against]):
+            raise UserError(f"{system} and {against} have no seed in common", None, "run one of them with a seed of the other")
+    p = [p_value(*shared(errors[system], errors[against]), refs) for system in others]
     shown = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
     out = []
-    for recipe in sorted(errors, key=lambda r: errors[r].sum(), reverse=higher_is_better):
-        low, high = np.quantile(resampled(errors[recipe], refs), [0.025, 0.975])
-        seeds = len(errors[recipe])
-        figure = errors[recipe].sum() / (seeds * refs.sum())
+    for system in sorted(errors, key=lambda s: float(np.mean(list(errors[s].values()))), reverse=higher_is_better):
+        whole = np.array(list(errors[system].values()))
+        low, high = np.quantile(resampled(whole, refs), [0.025, 0.975])
+        figure = whole.sum() / (len(whole) * refs.sum())
         shown_as = (
             (f"{figure:.4f}", f"{low:.4f} to {high:.4f}") if higher_is_better else (tables.percent(figure, 2), tables.span((low, high)))
         )
-        cells = [recipe, str(seeds), *shown_as]
-        if recipe == against:
+        cells = [system, str(len(whole)), *shown_as]
+        if system == against:
             out.append((*cells, tables.NONE, tables.NONE, tables.NONE))
         else:
-            fewer = 1 - errors[recipe].sum() / max(1.0, errors[against].sum())
-            out.append((*cells, tables.signed_percent(-fewer if higher_is_better else fewer), *map(tables.p_value, shown[recipe])))
+            mine, theirs = shared(errors[system], errors[against])
+            fewer = 1 - mine.sum() / max(1.0, theirs.sum())
+            out.append((*cells, tables.signed_percent(-fewer if higher_is_better else fewer), *map(tables.p_value, shown[system])))
     return out
 
 
 def main(words: Sequence[str]) -> None:
-    paths, against = list(words), "supervised"
+    paths, against, controls = [w for w in words if w != "--controls"], "supervised", "--controls" in words
     if "--against" in paths[:-1]:
         place = paths.index("--against")
         against = paths[place + 1]
         del paths[place : place + 2]
     if not paths or any(p.startswith("-") for p in paths):
-        raise UserError("python -m cycle.eval.side_by_side EXP... [--against RECIPE]", None)
-    errors, refs = read([Path(p) for p in paths])
+        raise UserError("python -m cycle.eval.side_by_side EXP... [--against RECIPE] [--controls]", None)
+    errors, refs = read([Path(p) for p in paths], controls)
     rises = {bool(read_json(Path(p) / "summary.json").get("higher_is_better")) for p in paths}
     if len(rises) > 1:
         raise UserError("some are judged by errors, others by values", None, "compare experiments with one metric")

@@ -36,15 +36,21 @@ def test_a_clear_difference_is_seen_and_none_is_not():
     better = np.maximum(0, base - rng.integers(0, 2, (3, 400)))
     refs = np.full(400, 5.0)
     assert p_value(better, base, refs) < 0.001 and p_value(base, base, refs) == 1.0
-    table = rows({"supervised": base, "mwer": better}, refs, "supervised")
+    table = rows({"supervised": by_seed(base), "mwer": by_seed(better)}, refs, "supervised")
     assert [row[0] for row in table] == ["mwer", "supervised"] and table[0][5] == "<0.001" and table[1][4] == "-"
 
 
-def experiment(folder, recipe, seed, errors):
-    write_json(folder / "summary.json", {"recipe": recipe, "seed": seed})
-    lines = ["utt\tspk\tsub\tins\tdel\tref", *(f"u{i}\ts\t{e}\t0\t0\t4" for i, e in enumerate(errors))]
-    (folder / "score" / recipe).mkdir(parents=True)
-    (folder / "score" / recipe / "per_utt.tsv").write_text("\n".join(lines) + "\n")
+def by_seed(errors):
+    return dict(enumerate(errors, 1))
+
+
+def experiment(folder, recipe, seed, errors, **others):
+    systems = {recipe: errors, **others}
+    write_json(folder / "summary.json", {"recipe": recipe, "seed": seed, "systems": {system: {} for system in systems}})
+    for system, counts in systems.items():
+        lines = ["utt\tspk\tsub\tins\tdel\tref", *(f"u{i}\ts\t{e}\t0\t0\t4" for i, e in enumerate(counts))]
+        (folder / "score" / system).mkdir(parents=True)
+        (folder / "score" / system / "per_utt.tsv").write_text("\n".join(lines) + "\n")
     return folder
 
 
@@ -52,16 +58,35 @@ def test_reading_and_the_table(tmp_path, capsys):
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for r, s, e in
                (("mwer", 2, [0, 1]), ("mwer", 1, [1, 1]), ("supervised", 1, [2, 2]), ("supervised", 2, [4, 0]))]  # fmt: skip
     errors, refs = read(folders)
-    assert errors["mwer"].tolist() == [[1, 1], [0, 1]] and errors["supervised"].tolist() == [[2, 2], [4, 0]] and refs.tolist() == [4, 4]
+    assert {seed: row.tolist() for seed, row in errors["mwer"].items()} == {1: [1, 1], 2: [0, 1]} and refs.tolist() == [4, 4]
     main([*map(str, folders), "--against", "supervised"])
     printed = capsys.readouterr().out
     assert "| mwer | 2 | 18.75 |" in printed and "| supervised | 2 | 50.00 |" in printed and "+62.5" in printed
 
 
+def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
+    folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for r, s, e in
+               (("dpo", 2, [1, 1]), ("supervised", 1, [4, 4]), ("supervised", 2, [2, 2]))]  # fmt: skip
+    table = {row[0]: row for row in rows(*read(folders), "supervised")}
+    assert table["dpo"][1:3] == ("1", "25.00") and table["supervised"][1:3] == ("2", "75.00")
+    assert table["dpo"][4] == "+50.0"  # to seed 2 alone: 2 errors for 4
+
+
+def test_controls_over_seeds(tmp_path, capsys):
+    folders = [experiment(tmp_path / str(s), "cycle", s, [s, 0], baseline=[4, s], lm=[3, s]) for s in (1, 2)]
+    main([*map(str, folders), "--against", "cycle", "--controls"])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in printed[2:]] == ["cycle", "lm", "baseline"]
+    assert "| 2 | 68.75 |" in printed[-1]  # 4 + 1 + 4 + 2 of 16
+    main([*map(str, folders), "--against", "cycle"])
+    assert "baseline" not in capsys.readouterr().out
+
+
 def test_mistakes_are_named(tmp_path):
     one, two = experiment(tmp_path / "a", "mwer", 1, [0, 1]), experiment(tmp_path / "b", "scst", 2, [0, 1])
     other = experiment(tmp_path / "c", "dpo", 1, [0, 1, 2])
-    for words, said in (([one, two], "seeds"), ([one, other], "other utterances"), ([one], "no recipe 'supervised'"),
+    for words, said in (([one, two, "--against", "mwer"], "no seed in common"), ([one, one], "so has another"),
+                        ([one, other], "other utterances"), ([one], "no recipe 'supervised'"),
                         ([tmp_path / "none"], "no finished experiment"), ([], "EXP")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             main([str(w) for w in words])
