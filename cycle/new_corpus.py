@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 from collections import Counter
@@ -50,9 +51,9 @@ def usable(rows: list[folder.Row], intake: Intake, where: Path) -> list[Item]:
 
 def existing(path: Path, folder_wanted: bool) -> Path:
     """The absolute path of what is there and can be written into a configuration."""
-    if not (path.is_dir() if folder_wanted else path.is_file()):
+    if not (os.path.isdir(path) if folder_wanted else os.path.isfile(path)):  # which also say no to what no file system can name
         what = "folder" if folder_wanted else "file"
-        raise UserError(f"no such {what}" if not path.exists() else f"is no {what}", path, "check --audio and --text")
+        raise UserError(f"is no {what}" if os.path.exists(path) else f"no such {what}", path, "check --audio, --text and --sentences")
     if "${" in str(path.absolute()):
         raise UserError("holds ${, which configurations replace", path, "rename it")
     return path.absolute()
@@ -88,6 +89,7 @@ def main(options: argparse.Namespace) -> int:
     choice |= {"speech_only": any(not item.tokens for item in items)}
     choice |= {"sentences": str(existing(options.sentences, False))} if options.sentences else {}
     made = plan(items, rows, choice, intake)
+    intake.rejects.judge(options.sentences or text or audio, "mend the sentences; digits must be written out, for one")
     write(target, code, made, items, intake.rejects)
     tell(options.name, code, made, items, intake, alphabet)
     return 0

@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,9 +111,27 @@ def folders(root: Path) -> tuple[Path, Path]:
     return root / "by speaker", root / "text.tsv"
 
 
+def sessions(root: Path) -> tuple[Path, Path]:
+    """LibriSpeech's: train-x/speaker/chapter/file, the same chapters for all; names in decomposed Unicode, the transcript in composed."""
+    people = (("train-all", "Zoe\u0308"), ("train-all", "ben"), ("train-all", "cara"), ("dev", "eva"))
+    names = [f"{part}/{spk}/{chapter}/{spk}-{chapter}-{n}.flac" for part, spk in people for chapter in "12" for n in range(5)]
+    recordings(root / "lib", names)
+    lines = (f"{unicodedata.normalize('NFC', Path(name).stem)} {text}\n" for name, text in zip(names, texts(), strict=True))
+    (root / "trans.txt").write_text("".join(lines), encoding="utf-8")
+    return root / "lib", root / "trans.txt"
+
+
+def headless(root: Path) -> tuple[Path, Path]:
+    """CSV without a header, from another machine, with a name for the speaker nowhere."""
+    recordings(root / "rec", [f"take.{n}.wav" for n in range(40)])
+    with open(root / "list.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows((f"C:\\rec\\take.{n}.wav", f"Nun, {text}") for n, text in enumerate(texts()))
+    return root / "rec", root / "list.csv"
+
+
 LAYOUTS: list[tuple[Callable[[Path], tuple[Path, Path]], str, int]] = [
     (kaldi_text, "text", 0), (common_voice, "speaker", 8), (lj, "text", 0), (json_lines, "speaker", 5), (windows, "speaker", 6),
-    (folders, "speaker", 5),
+    (folders, "speaker", 5), (sessions, "speaker", 4), (headless, "text", 0),
 ]  # fmt: skip
 
 
@@ -160,6 +179,37 @@ def test_kaldi_directories_with_their_own_split(root, tmp_path, capsys):
     assert read_json(exp.path / "data/summary.json")["official"] == ["dev", "test"]
 
 
+def test_kaldi_directories_with_the_same_ids_and_one_transcript(root, tmp_path, capsys):
+    """Recordings are numbered anew in each directory; the transcript of another corpus names ids that none has."""
+    folders, every = tmp_path / "c", iter(texts(48))
+    for name in ("train", "dev", "test"):
+        utts = [Utterance(f"u{n:02d}", "s", tone(tmp_path / "wav" / f"{name}{n}.wav", 2.5), next(every)) for n in range(16)]
+        kaldi.write(folders / name, utts, {u.utt_id: "x" for u in utts})
+    made("own", folders)
+    assert "48 recordings" in capsys.readouterr().out
+    assert {utt.utt_id for utt in kaldi.read(prepared(tmp_path / "own", "own").data("dev"))} == {f"dev-u{n:02d}" for n in range(16)}
+    for name, first in (("train", "a"), ("dev", "b"), ("test", "c")):
+        for file in ("wav.scp", "utt2spk", "text"):
+            (folders / name / file).write_text((folders / name / file).read_text().replace("u", first, 1).replace("\nu", f"\n{first}"))
+    lines = [line for name in ("train", "dev", "test") for line in (folders / name / "text").read_text().splitlines()]
+    for name in ("train", "dev", "test"):
+        (folders / name / "text").unlink()
+        (folders / name / "utt2spk").write_bytes((folders / name / "utt2spk").read_bytes().replace(b"\n", b"\r\n"))
+    (tmp_path / "all.txt").write_text("\n".join([*lines, "x77 nowhere"]) + "\n", encoding="utf-8")
+    made("joined", folders, tmp_path / "all.txt")
+    told = capsys.readouterr().out
+    assert "48 recordings" in told and "speakers  1 (" in told and "left out  1 (1 text without audio)" in told
+    assert {utt.utt_id[0] for utt in kaldi.read(prepared(tmp_path / "joined", "joined").data("test"))} == {"c"}
+
+
+def test_two_texts_of_one_kaldi_id_are_both_left_out(root, tmp_path):
+    folder = kaldi_dirs(tmp_path / "c", "train") / "train"
+    with open(folder / "text", "a") as handle:
+        handle.write("a0-1 other words\n")
+    made("twice", folder)
+    assert (root / "egs/twice/rejected.tsv").read_text().count("duplicate id\tall\ta0-1\t") == 2
+
+
 def test_one_kaldi_directory_with_relative_paths_and_bad_lines(root, tmp_path):
     """Unsorted, doubled, a pipe, bad UTF-8: counted, and the rest goes on."""
     folder = kaldi_dirs(tmp_path / "c", "train") / "train"
@@ -170,7 +220,8 @@ def test_one_kaldi_directory_with_relative_paths_and_bad_lines(root, tmp_path):
     made("kaldi", folder)
     assert not (tmp_path / "ran").exists()
     rejected = (root / "egs/kaldi/rejected.tsv").read_text()
-    assert "bad path\tall\tpipe" in rejected and "is not UTF-8" in rejected and "text without audio\tall\t-..-x" not in rejected
+    assert "bad path (is a pipe, which is never run)\tall\tpipe" in rejected and "is not UTF-8" in rejected
+    assert "text without audio\tall\t-..-x" not in rejected
     exp = prepared(tmp_path / "exp", "kaldi")
     assert not (tmp_path / "ran").exists()
     assert (exp.path / "data/rejected.tsv").read_text() == rejected
@@ -195,6 +246,8 @@ def mandarin(root: Path) -> tuple[Path, Path]:
         ("", None, "letters"),
         ("hello", "zh-CN", "cmn"),
         ("hello", "ja", "characters"),
+        ("hello", "Thai", "characters"),
+        ("hello", "tr-TR", "turkic"),
         ("我们", "de", "letters"),
     ],
 )
@@ -278,6 +331,31 @@ def test_bad_items_are_listed(root, tmp_path, capsys):
     prepared(tmp_path / "exp", "bad")
 
 
+def test_recordings_of_others_are_not_taken(root, tmp_path):
+    """The transcript speaks of anna/00.wav, there is ben/00.wav alone."""
+    recordings(tmp_path / "c", [f"ben/{n:02d}.wav" for n in range(40)])
+    (tmp_path / "t").write_text("".join(f"anna/{n:02d}.wav {text}\n" for n, text in enumerate(texts())), encoding="utf-8")
+    with pytest.raises(UserError, match="text without audio"):
+        made("anna", tmp_path / "c", tmp_path / "t")
+
+
+def test_of_a_recording_in_two_formats_one_is_used(root, tmp_path, capsys):
+    audio, text = kaldi_text(tmp_path / "c")
+    for n in range(10):
+        tone(audio / f"utt{n:02d}.ogg", 2.5)
+    made("both", audio, text)
+    told = capsys.readouterr().out
+    assert "40 recordings" in told and "left out  10 (10 recording in another format)" in told
+    assert {Path(utt.wav).suffix for utt in kaldi.read(prepared(tmp_path / "exp", "both").data("paired"))} == {".wav"}
+
+
+def test_sentences_that_cannot_be_used(root, tmp_path):
+    audio, text = kaldi_text(tmp_path / "c")
+    (tmp_path / "s.txt").write_text("\n".join([*texts(40)[:10], *(f"{n} Tage" for n in range(60))]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"s.txt: 60 of 70 items of 'text' cannot be used \(60 character without reading\)"):
+        made("semi", audio, text, sentences=tmp_path / "s.txt")
+
+
 def test_a_circle_of_links_is_no_trap(root, tmp_path):
     audio, text = kaldi_text(tmp_path / "c")
     (audio / "loop").symlink_to(audio)
@@ -293,6 +371,9 @@ def test_a_circle_of_links_is_no_trap(root, tmp_path):
         ({"name": ""}, "'' is no name"),
         ({"name": "taken"}, "egs/taken: exists already; choose another name"),
         ({"audio": Path("/nowhere")}, "/nowhere: no such folder"),
+        ({"audio": Path("a" * 300)}, "a: no such folder"),
+        ({"audio": Path(__file__)}, "test_new_corpus.py: is no folder"),
+        ({"audio": config.ROOT / "conf"}, "conf: holds no recordings; these are known: .aif"),
         ({"text": Path("/nowhere")}, "/nowhere: no such file"),
         ({"lang": "no such tongue"}, "--lang: 'no such tongue' is no language code"),
         ({"text": None}, "holds no wav.scp, and no transcript is given; give the transcript: --text FILE"),

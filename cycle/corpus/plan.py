@@ -17,9 +17,11 @@ from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 
 MANDARIN = ("cmn", "zh", "zho", "chi", "mandarin", "chinese")
-UNSPACED = ("ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod", "yue")  # no spaces between words
+TURKIC = ("tr", "tur", "turkish", "az", "aze", "azj", "azb", "azerbaijani")
+# No spaces between words.
+UNSPACED = ("ja", "jp", "jpn", "japanese", "th", "tha", "thai", "lo", "lao", "km", "khm", "khmer", "my", "mya", "burmese", "bo", "bod",
+            "tibetan", "yue", "cantonese", "wuu", "nan", "hak", "gan", "hsn", "cdo")  # fmt: skip
 SCRIPTS = ("HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-NOT_SPEAKERS = frozenset(["train", "dev", "test", "valid", "wav", "wavs", "clips", "audio", "data", "recordings", "mp3", "flac"])
 SHARES = {"test": 0.1, "dev": 0.1}  # of the speakers
 MOST_TEXT = 40_000  # sentences of the text pool
 
@@ -49,7 +51,8 @@ def language(code: str | None, sample: str) -> str:
         if not re.fullmatch(r"[A-Za-z]{2,12}([-_][A-Za-z0-9]{1,8})*", code):
             raise UserError(f"{code!r} is no language code", "--lang", "write one such as en, de, cmn")
         start = re.split("[-_]", code.lower())[0]
-        return "cmn" if start in MANDARIN else "characters" if start in (*UNSPACED, "characters") else "letters"
+        known = {"cmn": MANDARIN, "turkic": TURKIC, "characters": (*UNSPACED, "characters")}
+        return next((spelled for spelled, codes in known.items() if start in codes), "letters")
     names = Counter(unicodedata.name(char, "").split(" ")[0] for char in sample if unicodedata.category(char)[0] == "L")
     if sum(names[script] for script in SCRIPTS) > 0.2 * names.total():
         return "characters"
@@ -61,9 +64,7 @@ def speakers_of(audio: Path, text: Path | None) -> str:
     rows = [utt for _, utt in folder.read(audio, text) if isinstance(utt, Utterance) and utt.wav is not None]
     if {utt.spk for utt in rows} - {NOBODY}:
         return "transcript"
-    parents = Counter(utt.wav.parent.name for utt in rows if utt.wav is not None and utt.wav.parent != audio)
-    several = len(parents) > 1 and not {name.lower() for name in parents} & NOT_SPEAKERS
-    return "folder" if several and parents.total() == len(rows) and parents.total() >= 2 * len(parents) else "unknown"
+    return "folder" if not folder.kaldi_folders(audio) and folder.speaker_level(folder.recordings(audio)[0]) is not None else "unknown"
 
 
 def divide(items: list[Item], rows: list[folder.Row], options: dict[str, Any]) -> dict[str, list[Item]]:

@@ -3,7 +3,7 @@
 Options of such a recipe:
     audio: the folder of recordings, a Kaldi data directory, or a folder of several.
     text: the transcript file; none is needed where Kaldi's `text` lies beside wav.scp.
-    speakers: "transcript", "folder" (the name of a recording's folder) or "unknown".
+    speakers: "transcript", "folder" (see `speaker_level`) or "unknown".
     split: "speaker" (shares of the speakers go to test and dev), "folder" (Kaldi directories named train, dev, test) or "text".
     shares: of the speakers, by split.
     speech_only: recordings without text feed the speech pool; else they are left out.
@@ -12,11 +12,16 @@ Options of such a recipe:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cycle.data import kaldi, pool, transcripts
+from cycle.data.audio import EXTENSIONS
 from cycle.data.kaldi import NOBODY, Fault
 from cycle.data.recordings import find
 from cycle.data.transcripts import Line
@@ -24,6 +29,9 @@ from cycle.data.types import Utterance
 from cycle.errors import UserError
 
 ROLES = {"test": "test", "eval": "test", "dev": "dev", "valid": "dev"}  # how directories are called, and what they are for
+BETTER = (".wav", ".flac", ".aiff", ".aif", ".au", ".sph")  # formats that lose nothing
+NO_SPEAKER = re.compile(r"(train|dev|test|valid|eval|wavs?|clips?|audio|data|recordings?|mp3|flac|part|batch|disc|cd)(\d*|[-_. ].*)", re.I)
+NO_TEXT: list[str | None] = [None]
 Row = tuple[str, Utterance | Fault]  # with the name of the directory it stands in
 
 
@@ -66,11 +74,10 @@ def read(root: Path, text: Path | None, speakers: str = "transcript") -> Iterato
     """Everything that a folder and its transcript hold; a half that is missing stays None."""
     folders = kaldi_folders(root)
     if folders:
-        for folder in folders:
-            yield from ((folder.name, utt) for utt in _kaldi(folder, text if len(folders) == 1 else None))
+        yield from _kaldi(folders, text)
+    elif text is None:
+        raise UserError("holds no wav.scp, and no transcript is given", root, "give the transcript: --text FILE")
     else:
-        if text is None:
-            raise UserError("holds no wav.scp, and no transcript is given", root, "give the transcript: --text FILE")
         yield from (("", utt) for utt in _join(root, transcripts.read(text), speakers))
 
 
@@ -80,62 +87,129 @@ def kaldi_folders(root: Path) -> list[Path]:
     return [root] if (root / "wav.scp").is_file() else inside
 
 
-def _kaldi(folder: Path, text: Path | None) -> Iterator[Utterance | Fault]:
-    if (folder / "segments").is_file():
-        raise UserError("cuts recordings into pieces", folder / "segments", "write the pieces as files of their own first")
-    wavs, faults = kaldi.parse_lines(folder / "wav.scp")
-    yield from faults
-    said: list[Line] = []
-    file = text or folder / "text"
-    for line in transcripts.read(file, None if text else "kaldi") if file.is_file() else ():
-        if isinstance(line, Fault):
-            yield line
+def _kaldi(folders: list[Path], text: Path | None) -> Iterator[Row]:
+    """Data directories with their own transcripts, or with one for all. Ids that stand in several get the directory's name in front."""
+    wavs = {folder: _lines_of(folder / "wav.scp") for folder in folders}
+    ids = Counter(key for rows, _ in wavs.values() for key in {row.key for row in rows})
+    left: dict[str, list[str]] = {}
+    if text:
+        said, faults = _said(transcripts.read(text))
+        yield from (("", fault) for fault in faults)
+        left = {key: texts for key, texts in said.items() if key not in ids}
+    for folder, (recorded, bad) in wavs.items():
+        yield from ((folder.name, fault) for fault in bad)
+        if not text:
+            said, faults = _said(transcripts.read(folder / "text", "kaldi")) if (folder / "text").is_file() else ({}, [])
+            yield from ((folder.name, fault) for fault in faults)
+            left = {key: texts for key, texts in said.items() if key not in {row.key for row in recorded}}
+        spks, faults = _said(transcripts.read(folder / "utt2spk", "kaldi")) if (folder / "utt2spk").is_file() else ({}, [])
+        yield from ((folder.name, fault) for fault in faults)
+        for row in recorded:
+            name = row.key if ids[row.key] == 1 else f"{folder.name}-{row.key}"
+            for words in said.get(row.key, NO_TEXT):  # two texts make two utterances of one id, which stage 1 leaves out
+                yield folder.name, Utterance(name, spks.get(row.key, [NOBODY])[0], _place(folder, row.value), words)
+        if not text:
+            yield from ((folder.name, Utterance(key, NOBODY, None, words)) for key, texts in left.items() for words in texts)
+    if text:
+        yield from (("", Utterance(key, NOBODY, None, words)) for key, texts in left.items() for words in texts)
+
+
+def _lines_of(file: Path) -> tuple[list[kaldi.Row], list[Fault]]:
+    if (file.parent / "segments").is_file():
+        raise UserError("cuts recordings into pieces", file.parent / "segments", "write the pieces as files of their own first")
+    return kaldi.parse_lines(file)
+
+
+def _said(rows: Iterator[Line | Fault]) -> tuple[dict[str, list[str]], list[Fault]]:
+    """What stands behind each id, as often as it stands there; and the lines that cannot be read."""
+    said: dict[str, list[str]] = {}
+    faults: list[Fault] = []
+    for row in rows:
+        if isinstance(row, Fault):
+            faults.append(row)
         else:
-            said.append(line)
-    spks = {row.key: row.value.strip() for row in kaldi.parse_lines(folder / "utt2spk")[0]} if (folder / "utt2spk").is_file() else {}
-    texts = {line.key: line.text for line in said}
-    for row in wavs:
-        yield Utterance(row.key, spks.get(row.key, NOBODY), _place(folder, row.value), texts.get(row.key))
-    recorded = {row.key for row in wavs}
-    yield from (Utterance(line.key, NOBODY, None, line.text) for line in said if line.key not in recorded)
+            said.setdefault(row.key, []).append(row.text)
+    return said, faults
 
 
 def _place(folder: Path, path: str) -> Path:
     """A path of wav.scp as it stands, or from the directory or one of the two above, where Kaldi's recipes are run. Nothing is run."""
     if kaldi.bad_path(path) or Path(path).is_absolute():
         return Path(path)
-    return next((base / path for base in (folder, folder.parent, folder.parent.parent) if (base / path).is_file()), Path(path))
+    return next((base / path for base in (folder, folder.parent, folder.parent.parent) if os.path.isfile(base / path)), Path(path))
 
 
 def _join(root: Path, said: Iterator[Line | Fault], speakers: str) -> Iterator[Utterance | Fault]:
     """Recordings with their lines, which may name them by path, by name or without extension."""
-    sounds = {path.relative_to(root).as_posix(): path for path in find(root)}
-    names, index = _ids(sounds), _index(sounds)
+    sounds, faults = recordings(root)
+    yield from faults
+    names, index, level = _ids(sounds), _index(sounds), speaker_level(sounds) if speakers == "folder" else None
     spoken: set[str] = set()
     for line in said:
         if isinstance(line, Fault):
             yield line
             continue
-        sound = _match(line.key, index)
+        sound = _match(line.key, index, sounds)
         spk = kaldi.as_id(line.spk) if speakers == "transcript" and line.spk else None
         if sound is None:
             yield Utterance(kaldi.as_id(line.key), spk or NOBODY, None, line.text)
         else:
             spoken.add(sound)
-            yield Utterance(names[sound], spk or _speaker(sounds[sound], speakers), sounds[sound], line.text)
+            yield Utterance(names[sound], spk or _speaker(sound, level), sounds[sound], line.text)
     for sound in sorted(sounds.keys() - spoken):
-        yield Utterance(names[sound], _speaker(sounds[sound], speakers), sounds[sound], None)
+        yield Utterance(names[sound], _speaker(sound, level), sounds[sound], None)
 
 
-def _speaker(path: Path, speakers: str) -> str:
-    return kaldi.as_id(path.parent.name) if speakers == "folder" else NOBODY
+def recordings(root: Path) -> tuple[dict[str, Path], list[Fault]]:
+    """Recordings by their path from `root` in composed Unicode; of one in several formats the first of BETTER, the others are faults.
+
+    Raises:
+        UserError: there is none.
+    """
+    sounds: dict[str, Path] = {}
+    faults: list[Fault] = []
+    places: dict[str, str] = {}
+    for path in sorted(find(root), key=lambda path: (_rank(path), str(path))):
+        key = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
+        if _bare(key) in places:
+            faults.append(Fault(path, None, "recording in another format", f"{places[_bare(key)]} is used"))
+        else:
+            sounds[key] = path
+            places[_bare(key)] = key
+    if not sounds:
+        raise UserError("holds no recordings", root, f"these are known: {' '.join(sorted(EXTENSIONS))}")
+    return dict(sorted(sounds.items())), faults
+
+
+def _rank(path: Path) -> int:
+    return BETTER.index(path.suffix.lower()) if path.suffix.lower() in BETTER else len(BETTER)
+
+
+def _bare(name: str) -> str:
+    """A path without the extension of a recording; other dots are part of the name."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in EXTENSIONS else name
+
+
+def speaker_level(sounds: Iterable[str]) -> int | None:
+    """Which folder of the recordings' paths names the speaker: the first of several names, none of which is that of a set of data."""
+    folders = [PurePosixPath(key).parts[:-1] for key in sounds]
+    for level in range(min((len(parts) for parts in folders), default=0)):
+        names = Counter(parts[level] for parts in folders)
+        if len(names) > 1 and not any(NO_SPEAKER.fullmatch(name) for name in names):
+            return level if len(folders) >= 2 * len(names) else None
+    return None
+
+
+def _speaker(sound: str, level: int | None) -> str:
+    return NOBODY if level is None else kaldi.as_id(PurePosixPath(sound).parts[level])
 
 
 def _ids(sounds: Mapping[str, Path]) -> dict[str, str]:
     """Ids by relative path: the name where no two recordings share it, else the whole path."""
-    stems = [path.stem for path in sounds.values()]
+    stems = [PurePosixPath(_bare(key)).name for key in sounds]
     short = len(set(stems)) == len(stems)
-    return {key: kaldi.as_id(path.stem if short else str(PurePosixPath(key).with_suffix(""))) for key, path in sounds.items()}
+    return {key: kaldi.as_id(stem if short else _bare(key)) for key, stem in zip(sounds, stems, strict=True)}
 
 
 def _index(sounds: Mapping[str, Path]) -> dict[str, str | None]:
@@ -144,17 +218,21 @@ def _index(sounds: Mapping[str, Path]) -> dict[str, str | None]:
     for key in sounds:
         path = PurePosixPath(key)
         tails = {str(PurePosixPath(*path.parts[n:])) for n in range(len(path.parts))}
-        for name in tails | {str(PurePosixPath(tail).with_suffix("")) for tail in tails}:
+        for name in tails | {_bare(tail) for tail in tails}:
             index[name] = None if name in index else key
     return index | {key: key for key in sounds}  # a whole path is never in doubt
 
 
-def _match(key: str, index: Mapping[str, str | None]) -> str | None:
-    """The recording that a transcript's key names: as much of its end as fits. A look into a table, never onto the disk."""
-    parts = PurePosixPath(key.replace("\\", "/")).parts
+def _match(key: str, index: Mapping[str, str | None], sounds: Mapping[str, Path]) -> str | None:
+    """The recording that a transcript's key names. A look into a table, never onto the disk.
+
+    The key may be the end of the recording's path or the other way round; anna/10.wav is not ben/10.wav.
+    """
+    parts = PurePosixPath(unicodedata.normalize("NFC", key).replace("\\", "/")).parts
     for n in range(len(parts)):
-        tail = PurePosixPath(*parts[n:])
-        for name in (str(tail), str(tail.with_suffix("")) if tail.name else ""):
-            if name in index:
-                return index[name]
+        tail = str(PurePosixPath(*parts[n:]))
+        for name in (tail, _bare(tail)):
+            sound = index.get(name)
+            if sound is not None and (n == 0 or name in (sound, _bare(sound))):
+                return sound
     return None

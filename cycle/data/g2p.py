@@ -19,7 +19,8 @@ TONES = "012345"
 
 _DIGITS = "零一二三四五六七八九"
 _UNITS = ("", "十", "百", "千")
-_NUMBER = re.compile(r"(\d+)(?:\.(\d+))?(%?)(?=(年?))", re.ASCII)
+_BETWEEN = re.compile(r"\d\s*([:/~\-–—])\s*(?=\d)", re.ASCII)  # times, fractions, ranges, dates: what is said is not written
+_NUMBER = re.compile(r"(\d{1,3}(?:,\d{3}){1,5}(?![\d,])|\d+)(?:\.(\d+))?(%?)(?=(年?))", re.ASCII)
 _SPOKEN = set("%@#&*§†‡‰")  # punctuation by category, yet read aloud
 
 
@@ -32,6 +33,20 @@ class NoReading(UserError):
         super().__init__(
             f"{char!r} (U+{ord(char):04X}, {name}) in {text[:60]!r} has no reading", None, "spell it out or leave the item out"
         )
+
+
+def _large(digits: str) -> str:
+    """Up to 16 digits, in groups of four: 12000 is 一万二千."""
+    out, gap = "", False
+    for power in range((len(digits) - 1) // 4, -1, -1):
+        group = digits[max(0, len(digits) - 4 * power - 4) : len(digits) - 4 * power]
+        if int(group):
+            said = _cardinal(group.lstrip("0"))
+            if out and said.startswith("十"):
+                said = "一" + said
+            out += ("零" if out and (gap or group[0] == "0") else "") + said + ("", "万", "亿", "万亿")[power]
+        gap = not int(group)
+    return out or "零"
 
 
 def _cardinal(digits: str) -> str:
@@ -49,19 +64,25 @@ def _cardinal(digits: str) -> str:
 def _number(match: re.Match[str]) -> str:
     whole, fraction, percent, year = match.groups()
     counted = len(whole) <= 4 and (len(whole) == 1 or whole[0] != "0") and not (year and len(whole) == 4)
-    said = _cardinal(whole) if counted else "".join(_DIGITS[int(d)] for d in whole)
+    counted |= "," in whole
+    said = _large(whole.replace(",", "")) if counted else "".join(_DIGITS[int(d)] for d in whole)
     if fraction:
         said += "点" + "".join(_DIGITS[int(d)] for d in fraction)
     return ("百分之" if percent else "") + said
 
 
 def normalize(text: str) -> str:
-    """Hanzi and Latin capitals: NFKC, numbers read out (digit by digit from five digits on, and in years), punctuation and spaces dropped.
+    """Hanzi and Latin capitals: NFKC, numbers read out (digit by digit from five digits on without commas, and in years), punctuation and
+    spaces dropped.
 
     Raises:
-        NoReading: a symbol that would be spoken, a letter of another alphabet, or a character pypinyin does not know.
+        NoReading: a symbol that would be spoken, a letter of another alphabet, a character pypinyin does not know, or a time, a fraction or
+            a range in digits.
     """
-    spoken = _NUMBER.sub(_number, unicodedata.normalize("NFKC", text))
+    plain = unicodedata.normalize("NFKC", text)
+    if between := _BETWEEN.search(plain):
+        raise NoReading(between[1], text)
+    spoken = _NUMBER.sub(_number, plain)
     out = []
     for char in spoken:
         if ord(char) in PINYIN_DICT:

@@ -32,9 +32,8 @@ def form_fault(utt: Utterance, doubled: Collection[str], needs_text: bool = True
         return "text without audio"
     if utt.text is None and needs_text:
         return "audio without text"
-    if kaldi.bad_path(str(utt.wav)):
-        return "bad path"
-    return None
+    why = kaldi.bad_path(str(utt.wav))
+    return f"bad path ({why})" if why else None
 
 
 def inspected(paths: list[Path], max_seconds: float, workers: int = 0) -> Iterator[audio.Recording | audio.BadAudio]:

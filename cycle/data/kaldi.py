@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from cycle.errors import UserError
 from cycle.files import atomic_dir, atomic_write
 
 FILES = ("wav.scp", "text", "tokens", "references", "utt2spk", "spk2utt", "utt2dur")
+SPACE = re.compile(r"[ \t]")  # what parts an id from its value; the value keeps its own
 NOBODY = "-"  # the speaker of a text that nobody said
 
 
@@ -101,7 +103,7 @@ def parse_lines(path: Path) -> tuple[list[Row], list[Fault]]:
         lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
     for number, data in enumerate(lines[:-1] if lines[-1] == b"" else lines, 1):
         try:
-            key, _, value = data.decode("utf-8").replace("\t", " ", 1).partition(" ")
+            key, _, value = SPACE.sub(" ", data.decode("utf-8"), count=1).partition(" ")
         except UnicodeDecodeError:
             faults.append(Fault(path, number, "is not UTF-8", "save the file as UTF-8"))
             continue

@@ -87,7 +87,7 @@ def _enough(pools: Mapping[str, Sequence[Item]], sizes: Mapping[str, int | None]
     short = [pool for pool in POOLS if len(pools[pool]) < wanted[pool]]
     if short:
         numbers = ", ".join(f"{pool} {len(pools[pool])} of {wanted[pool]}" for pool in short)
-        raise UserError(f"not enough usable data for the pools: {numbers}", None, "give more data, or set smaller sizes: -- pools.NAME=N")
+        raise UserError(f"not enough usable data for the pools: {numbers}", None, "give more data, or ask for less: pools.NAME=N")
 
 
 def scaled(sizes: Mapping[str, int | None], available: int) -> dict[str, int | None]:

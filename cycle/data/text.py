@@ -61,6 +61,9 @@ def words(spelled: list[str]) -> list[str]:
     return [word for word in "".join(" " if token == BOUNDARY else token for token in spelled).split(" ") if word]
 
 
+ACCENTS = str.maketrans("´`", "''")  # typed for an apostrophe
+
+
 class Letters:
     """Any alphabet: casefolded letters, with a boundary token between words; Hangul by its letters, not by its 11,172 syllables.
 
@@ -74,6 +77,7 @@ class Letters:
 
     def normalize(self, text: str) -> str:
         out = []
+        text = text.translate(ACCENTS)  # before NFKC, which would set them onto a space
         for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()):
             kind = unicodedata.category(char)[0]
             if kind in "LM":
@@ -92,6 +96,13 @@ class Letters:
     def spell(self, text: str) -> list[str]:
         said = self.normalize(text).replace(" ", BOUNDARY)
         return [token for char in said for token in (unicodedata.normalize("NFD", char) if "가" <= char <= "힣" else char)]
+
+
+class Turkic(Letters):
+    """Turkish and Azerbaijani: the capitals of i and ı are İ and I."""
+
+    def normalize(self, text: str) -> str:
+        return super().normalize(unicodedata.normalize("NFC", text).replace("İ", "i").replace("I", "ı"))
 
 
 def characters(spelled: list[str]) -> list[str]:
@@ -160,6 +171,7 @@ _SPELLINGS: dict[str, type[Mandarin | Letters | Captions]] = {
     "cmn": Mandarin,
     "letters": Letters,
     "characters": Characters,
+    "turkic": Turkic,
     "captions": Captions,
 }
 

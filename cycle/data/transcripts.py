@@ -1,7 +1,8 @@
 """Transcript files of any common form, line by line.
 
-Kaldi `text` (`id words`), tables with a header (TSV, CSV, Common Voice), LJSpeech's `id|text`, JSON lines, Sphinx's `words (id)`. A byte
-order mark and Windows line ends are taken off; a line that cannot be read becomes a Fault and the rest goes on.
+Kaldi `text` (`id words`), tables with a header (TSV, CSV, Common Voice), without one `id<tab>text`, `id<tab>speaker<tab>text` and
+`file.wav,text`, LJSpeech's `id|text`, JSON lines, Sphinx's `words (id)`. A byte order mark and Windows line ends are taken off; a line that
+cannot be read becomes a Fault and the rest goes on.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from cycle.data.audio import EXTENSIONS
 from cycle.data.kaldi import NOBODY, Fault
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 
-FORMS = ("kaldi", "table", "pipe", "tab", "json", "sphinx")
+FORMS = ("kaldi", "table", "pipe", "speaker-tab", "tab", "comma", "json", "sphinx")
+MOST = 0.8  # share of the first lines that tells a form: a bad one among them does not hide it
 # Names of columns and keys, in order of preference.
 AUDIO = ("audio_filepath", "audio", "path", "audio_path", "audio_file", "wav", "wav_filename", "file", "filename", "file_name", "file_path",
          "clip", "recording", "key", "utt_id", "utterance_id", "utt", "id")  # fmt: skip
+LINES, LONGEST = 20, 100_000  # lines and characters of a quoted field
 TEXT = ("sentence", "text", "normalized_text", "transcript", "transcription", "transcripts", "words", "raw_transcription")
 SPEAKER = ("client_id", "speaker", "speaker_id", "spk", "spk_id", "speaker_name", "user_id", "reader")
 SPHINX = re.compile(r"(?P<text>.*?)\s*\((?P<key>[^()\s]+)\)\s*$")
@@ -58,8 +62,9 @@ def lines(path: Path) -> Iterator[tuple[int, str] | Fault]:
                 if line.strip():
                     yield number, line
     except (OSError, EOFError, zlib.error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UserError(f"cannot be read ({reason})", path, "give the folder that holds the corpus: --data DIR") from error
+        reason = error.strerror if isinstance(error, OSError) else None  # none where it is no archive
+        remedy = "give the folder that holds the corpus: --data DIR" if reason else "fetch or pack it again"
+        raise UserError(f"cannot be read ({reason or error})", path, remedy) from error
 
 
 def form_of(path: Path) -> str:
@@ -72,10 +77,23 @@ def form_of(path: Path) -> str:
         return "table"
     if head and all(SPHINX.match(line) for _, line in head):
         return "sphinx"
-    for mark, form in (("|", "pipe"), ("\t", "tab")):
-        if head and all(mark in line for _, line in head):
-            return form
-    return "kaldi"
+    texts = [line for _, line in head]
+    if _mostly("|" in line for line in texts):
+        return "pipe"
+    if _mostly("\t" in line for line in texts):
+        return "speaker-tab" if _names_speakers([line.split("\t") for line in texts]) else "tab"
+    return "comma" if _mostly(Path(line.split(",")[0].strip('" ')).suffix.lower() in EXTENSIONS for line in texts) else "kaldi"
+
+
+def _mostly(answers: Iterable[bool]) -> bool:
+    given = list(answers)
+    return bool(given) and sum(given) >= MOST * len(given)
+
+
+def _names_speakers(rows: list[list[str]]) -> bool:
+    """Whether the middle of three columns is a name that comes again, and no word of the text."""
+    names = [row[1].strip() for row in rows if len(row) == 3]
+    return _mostly(len(row) == 3 for row in rows) and all(name and " " not in name for name in names) and len(set(names)) <= len(names) / 2
 
 
 def _columns(header: str) -> tuple[str, dict[str, int]] | None:
@@ -103,7 +121,9 @@ def read(path: Path, form: str | None = None) -> Iterator[Line | Fault]:
     if form == "table":
         yield from _table(path, rows)
         return
-    split = {"kaldi": _kaldi, "pipe": _pipe, "tab": _tab, "json": _json, "sphinx": _sphinx}[form]
+    split = {"kaldi": _kaldi, "pipe": _pipe, "speaker-tab": _speaker_tab, "tab": _tab, "comma": _comma, "json": _json, "sphinx": _sphinx}[
+        form
+    ]
     for row in rows:
         if isinstance(row, Fault):
             yield row
@@ -126,6 +146,17 @@ def _pipe(line: str) -> Line | None:
 def _tab(line: str) -> Line | None:
     key, mark, text = line.partition("\t")
     return Line(key.strip(), " ".join(text.split())) if key.strip() and mark else None
+
+
+def _speaker_tab(line: str) -> Line | None:
+    fields = [" ".join(field.split()) for field in line.split("\t")]
+    return Line(fields[0], fields[2], fields[1] or None) if len(fields) == 3 and fields[0] else None
+
+
+def _comma(line: str) -> Line | None:
+    """File and text; a text with commas should be quoted, but need not be."""
+    key, *text = next(csv.reader([line]))
+    return Line(key.strip(), ",".join(text).strip()) if key.strip() and text else None
 
 
 def _sphinx(line: str) -> Line | None:
@@ -152,19 +183,48 @@ def _table(path: Path, rows: Iterator[tuple[int, str] | Fault]) -> Iterator[Line
     if columns is None:
         raise UserError("has no header that names columns for recordings and text", f"{path}:1", f"call them {AUDIO[0]} and {TEXT[0]}")
     mark, at = columns
-    for row in rows:
+    for row in _whole(path, rows, mark) if mark in ",;" else rows:
         if isinstance(row, Fault):
             yield row
             continue
         try:
-            fields = next(csv.reader([row[1]], delimiter=mark)) if mark in ",;" else row[1].split(mark)
-        except csv.Error:  # a field that never ends
+            fields = next(csv.reader(row[1].splitlines(keepends=True), delimiter=mark)) if mark in ",;" else row[1].split(mark)
+        except csv.Error:  # a field that is too long
             fields = []
         if len(fields) != at["width"]:
             yield Fault(path, row[0], f"has {len(fields)} columns, the header {at['width']}", "take the extra tab or delimiter out")
         else:
             spk = fields[at["spk"]].strip() if at["spk"] >= 0 else None
-            yield Line(fields[at["key"]].strip(), fields[at["text"]].strip(), spk or None)
+            yield Line(fields[at["key"]].strip(), " ".join(fields[at["text"]].split()), spk or None)
+
+
+def _whole(path: Path, rows: Iterator[tuple[int, str] | Fault], mark: str) -> Iterator[tuple[int, str] | Fault]:
+    """Lines of a CSV file, those joined that a quoted field goes on over; a quote that does not end soon is an accident."""
+    waiting: list[tuple[int, str] | Fault] = []
+    while row := waiting.pop(0) if waiting else next(rows, None):
+        if isinstance(row, Fault) or not _open(row[1], mark):
+            yield row
+            continue
+        waiting += islice(rows, max(0, LINES - len(waiting)))
+        for n in range(1, len(waiting) + 1):
+            more = waiting[:n]
+            text = "\n".join([row[1], *(line[1] for line in more if not isinstance(line, Fault))])
+            if len(text) < LONGEST and not _open(text, mark):
+                yield from (fault for fault in more if isinstance(fault, Fault))
+                yield row[0], text
+                del waiting[:n]
+                break
+        else:
+            yield Fault(path, row[0], "opens a quote that does not end", "end it, or double the quotes inside")
+
+
+def _open(text: str, mark: str) -> bool:
+    """Whether a quoted field of a CSV line goes on in the next one."""
+    try:
+        next(csv.reader(text.splitlines(keepends=True), delimiter=mark, strict=True))
+    except csv.Error as error:
+        return "unexpected end of data" in str(error)
+    return False
 
 
 def join(sounds: Mapping[str, Path], said: Iterable[Line | Fault], speaker: Callable[[str], str]) -> Iterator[Utterance | Fault]:

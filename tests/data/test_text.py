@@ -50,6 +50,14 @@ def test_mandarin_tokens(text, tokens):
         ("2008年", "二零零八年"),
         ("12年", "十二年"),
         ("3.14", "三点一四"),
+        ("1,000元", "一千元"),
+        ("12,345.6", "一万二千三百四十五点六"),
+        ("10,010", "一万零一十"),
+        ("1,000,000人", "一百万人"),
+        ("1,000,010,000", "十亿零一万"),
+        ("30,015,000", "三千零一万五千"),
+        ("210,000", "二十一万"),
+        ("100,100,000", "一亿零一十万"),
         ("5%", "百分之五"),
         ("１２", "十二"),
         ("《你好》—“世界”~", "你好世界"),
@@ -184,6 +192,22 @@ def test_letters_are_stable(text):
     said = letters.normalize(text)
     assert letters.normalize(said) == said
     assert letters.rates["word"](letters.spell(text)) == said.split()
+
+
+@pytest.mark.parametrize("text", ["12:30", "1/2", "3-5个", "3~5", "2024-01-01", "１２：３０"])
+def test_mandarin_guesses_no_times_fractions_and_ranges(text):
+    with pytest.raises(NoReading):
+        cmn.normalize(text)
+
+
+def test_turkish_has_two_i():
+    turkish = spelling("turkic")
+    assert turkish.normalize("İYİ IŞIK I\u0307ki Iğdır") == "iyi ışık iki ığdır"
+    assert turkish.metric == "word_error_rate" and spelling("letters").normalize("IŞIK") == "işik"
+
+
+def test_accents_typed_for_apostrophes():
+    assert letters.normalize("it´s `fine´") == "it's fine"
 
 
 def test_spelling_starts_fast():

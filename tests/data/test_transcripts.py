@@ -33,6 +33,10 @@ def written(path: Path, content: str | bytes) -> Path:
         ("id|text\na-1|Hello there\n", "table", WANTED[:1]),
         ("a-1|HELLO THERE|Hello there\na-2|X|\n", "pipe", [WANTED[0], Line("a-2", "X")]),
         ("<s> HELLO THERE </s> (a-1)\nYES(2) <sil> NO (a-2)\n", "sphinx", [Line("a-1", "HELLO THERE"), Line("a-2", "YES NO")]),
+        ("a-1\tanna\tHello there\na-2\tanna\tYes\n", "speaker-tab", [SPOKEN[0], Line("a-2", "Yes", "anna")]),
+        ("a-1\tHello\tthere\na-2\tYes\tsir\n", "tab", [WANTED[0], Line("a-2", "Yes sir")]),  # other words in each line: no names
+        ('a-1.wav,"Hello, there"\na-2.mp3,Yes, sir\n', "comma", [Line("a-1.wav", "Hello, there"), Line("a-2.mp3", "Yes, sir")]),
+        ('path,text\na-1,"Hello\n\nthere"\na-2,5" nails\n', "table", [WANTED[0], Line("a-2", '5" nails')]),
         ("a-1\na-2 \n", "kaldi", [Line("a-1", ""), Line("a-2", "")]),
         ("", "kaldi", []),
     ],
@@ -59,6 +63,9 @@ def test_json_lines(tmp_path):
         (b"a b\nc \xff\n", 2, "is not UTF-8"),
         ("path\ttext\na\tb\na\tb\tc\n", 3, "has 3 columns, the header 2"),
         ("x|y\n" * 20 + "z\n", 21, "is no line of the form 'pipe'"),
+        ("x|y\n" * 10 + "z\n", 11, "is no line of the form 'pipe'"),
+        ("x\ts\ty\n" * 10 + "z\ty\n", 11, "is no line of the form 'speaker-tab'"),
+        ('path,text\na,b\na,"c\n', 3, "opens a quote that does not end"),
         ('path,text\n"' + "a" * 200_000 + ",b\n", 2, "has 0 columns, the header 2"),
     ],
 )
@@ -69,6 +76,14 @@ def test_a_bad_line_is_a_fault_and_the_rest_goes_on(tmp_path, content, line, wha
         (bad if isinstance(row, Fault) else good).append(row)
     assert [(fault.line, fault.what) for fault in bad] == [(line, what)]
     assert len(good) == line - 1 - (content[:4] == "path")  # less the header
+
+
+def test_a_quote_that_does_not_end_costs_its_line_alone(tmp_path):
+    rows = [f"{n},words\n" for n in range(50)]
+    rows[3] = '3,"words\n'
+    said = list(transcripts.read(written(tmp_path / "t", "path,text\n" + "".join(rows))))
+    assert [row.line for row in said if isinstance(row, Fault)] == [5]
+    assert [row.key for row in said if isinstance(row, Line)] == [str(n) for n in range(50) if n != 3]
 
 
 def test_mistakes_of_the_whole_file(tmp_path):
@@ -91,8 +106,10 @@ def test_text_of_any_size_is_streamed_and_drawn_by_hash(tmp_path):
     assert [next(first).text for _ in range(2)] == ["SENTENCE 0", "SENTENCE 1"]
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read .*fetch or pack it again"):
         list(transcripts.sentences(path))
+    with pytest.raises(UserError, match=r"cannot be read .*fetch or pack it again"):
+        list(transcripts.sentences(written(tmp_path / "no.gz", "plain text")))
 
 
 def test_joining_keeps_halves_for_stage_1_to_count(tmp_path):
