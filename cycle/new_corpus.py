@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cycle.config import ROOT, read_yaml
-from cycle.corpus.plan import SHARES, Plan, language, plan, speakers_of
+from cycle.corpus.plan import SHARES, Plan, language, named_splits, plan, speakers_of
 from cycle.corpus.recipe import LONGEST, hours, sizes, write
 from cycle.data import folder
 from cycle.data.intake import Intake
-from cycle.data.kaldi import NOBODY
+from cycle.data.kaldi import NOBODY, Fault
 from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
 from cycle.data.text import spelling
@@ -41,9 +41,13 @@ def usable(rows: list[folder.Row], intake: Intake, where: Path) -> list[Item]:
     alone = textless if len(textless) >= ACCIDENT * len(rows) else set()
     if len(alone) == len(utts):
         raise UserError("no recording has a text", where, "check that --audio and --text belong together")
-    items = intake.recorded((utt for utt in utts if id(utt) not in alone), "all", doubled)
-    if alone:
-        items += intake.recorded((utt for utt in utts if id(utt) in alone), "speech", doubled)
+    splits: dict[str, list[Utterance | Fault]] = {
+        name: [] for name in intake.official
+    }  # first, as in stage 1: of doubled recordings they keep theirs
+    for name, utt in rows:
+        role = folder.role_of(name) if intake.official else "all"
+        splits.setdefault("speech" if id(utt) in alone else role, []).append(utt)
+    items = [item for split, some in splits.items() if some for item in intake.recorded(some, split, doubled)]
     example = f", {rejects.rows[0][3]!r} for one" if rejects.rows else ""
     rejects.judge(where, f"check that --audio and --text belong together{example}")
     return items
@@ -80,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
     rows = list(folder.read(audio, text, speakers))
     code = language(options.lang, "".join(utt.text or "" for _, utt in islice(rows, 2000) if isinstance(utt, Utterance)))
     features = Features(**{**read_yaml(ROOT / "conf/base.yaml")["features"], "max_seconds": LONGEST})
-    intake = Intake(spelling(code), features, Rejects())
+    intake = Intake(spelling(code), features, Rejects(), ("test", "dev") if named_splits(rows) else ())
     items = usable(rows, intake, text or audio)
     alphabet = Counter(token for item in items for token in item.tokens.split())
     if len(alphabet) < 2:

@@ -202,6 +202,17 @@ def test_kaldi_directories_with_the_same_ids_and_one_transcript(root, tmp_path, 
     assert {utt.utt_id[0] for utt in kaldi.read(prepared(tmp_path / "joined", "joined").data("test"))} == {"c"}
 
 
+def test_evaluation_sets_of_others_stand_as_they_are(root, tmp_path, capsys):
+    folders = kaldi_dirs(tmp_path / "c", "train", "dev", "test")
+    for n in range(5):
+        tone(tmp_path / f"c/a2-{n}.wav", 2.5, peak=3.0)
+        tone(tmp_path / f"c/a0-{n}.wav", 2.5, peak=3.0)
+    made("loud", folders)
+    told = capsys.readouterr().out
+    assert "67 recordings" in told and "left out  5 (5 clipped)" in told and "24 dev, 24 test" in told
+    assert len(kaldi.read(prepared(tmp_path / "exp", "loud").data("test"))) == 24
+
+
 def test_two_texts_of_one_kaldi_id_are_both_left_out(root, tmp_path):
     folder = kaldi_dirs(tmp_path / "c", "train") / "train"
     with open(folder / "text", "a") as handle:

@@ -76,12 +76,17 @@ def divide(items: list[Item], rows: list[folder.Row], options: dict[str, Any]) -
     return splits
 
 
+def named_splits(rows: list[folder.Row]) -> bool:
+    """Whether directories are named for training and test; their evaluation sets then stand as they are."""
+    return {folder.role_of(name) for name, _ in rows} >= {"train", "test"}
+
+
 def split_for(items: list[Item], rows: list[folder.Row], options: dict[str, Any]) -> tuple[str, str]:
     """The kind of split, and why.
 
     By speaker where four or more are known and enough training is left once it says nothing that dev and test say.
     """
-    if {folder.role_of(name) for name, _ in rows} >= {"train", "test"}:
+    if named_splits(rows):
         return "folder", "as the directories are named"
     spks = {item.utt.spk for item in items if item.tokens} - {NOBODY}
     if len(spks) < 4:
