@@ -41,9 +41,8 @@ def usable(rows: list[folder.Row], intake: Intake, where: Path) -> list[Item]:
     alone = textless if len(textless) >= ACCIDENT * len(rows) else set()
     if len(alone) == len(utts):
         raise UserError("no recording has a text", where, "check that --audio and --text belong together")
-    splits: dict[str, list[Utterance | Fault]] = {
-        name: [] for name in intake.official
-    }  # first, as in stage 1: of doubled recordings they keep theirs
+    # The official ones first, as in stage 1: of doubled recordings they keep theirs.
+    splits: dict[str, list[Utterance | Fault]] = {name: [] for name in intake.official}
     for name, utt in rows:
         role = folder.role_of(name) if intake.official else "all"
         splits.setdefault("speech" if id(utt) in alone else role, []).append(utt)
@@ -80,8 +79,10 @@ def main(options: argparse.Namespace) -> int:
     """
     target, audio = target_of(options.name), existing(options.audio, True)
     text = existing(options.text, False) if options.text else None
-    speakers = speakers_of(audio, text)
-    rows = list(folder.read(audio, text, speakers))
+    rows = list(folder.read(audio, text))
+    speakers = speakers_of(rows, audio)
+    if speakers == "folder":
+        rows = list(folder.read(audio, text, speakers))
     code = language(options.lang, "".join(utt.text or "" for _, utt in islice(rows, 2000) if isinstance(utt, Utterance)))
     features = Features(**{**read_yaml(ROOT / "conf/base.yaml")["features"], "max_seconds": LONGEST})
     intake = Intake(spelling(code), features, Rejects(), ("test", "dev") if named_splits(rows) else ())
@@ -93,7 +94,8 @@ def main(options: argparse.Namespace) -> int:
     choice |= {"speech_only": any(not item.tokens for item in items)}
     choice |= {"sentences": str(existing(options.sentences, False))} if options.sentences else {}
     made = plan(items, rows, choice, intake)
-    intake.rejects.judge(options.sentences or text or audio, "mend the sentences; digits must be written out, for one")
+    if options.sentences:
+        intake.rejects.judge(options.sentences, "mend the sentences; digits must be written out, for one")
     write(target, code, made, items, intake.rejects)
     tell(options.name, code, made, items, intake, alphabet)
     return 0

@@ -59,12 +59,18 @@ def language(code: str | None, sample: str) -> str:
     return "cmn" if names["CJK"] > 0.3 * names.total() else "letters"
 
 
-def speakers_of(audio: Path, text: Path | None) -> str:
-    """Where the speakers stand: in the transcript, in the names of folders, or nowhere."""
-    rows = [utt for _, utt in folder.read(audio, text) if isinstance(utt, Utterance) and utt.wav is not None]
-    if {utt.spk for utt in rows} - {NOBODY}:
+def speakers_of(rows: list[folder.Row], audio: Path) -> str:
+    """Where the speakers stand: in the transcript, in the names of folders, or nowhere.
+
+    Args:
+        rows: what `folder.read` finds below `audio` with the transcript's speakers.
+    """
+    heard = {utt.wav: utt.spk for _, utt in rows if isinstance(utt, Utterance) and utt.wav is not None}
+    if set(heard.values()) - {NOBODY}:
         return "transcript"
-    return "folder" if not folder.kaldi_folders(audio) and folder.speaker_level(folder.recordings(audio)[0]) is not None else "unknown"
+    if folder.kaldi_folders(audio):
+        return "unknown"
+    return "unknown" if folder.speaker_level(wav.relative_to(audio).as_posix() for wav in heard) is None else "folder"
 
 
 def divide(items: list[Item], rows: list[folder.Row], options: dict[str, Any]) -> dict[str, list[Item]]:

@@ -88,30 +88,24 @@ def kaldi_folders(root: Path) -> list[Path]:
 
 
 def _kaldi(folders: list[Path], text: Path | None) -> Iterator[Row]:
-    """Data directories with their own transcripts, or with one for all. Ids that stand in several get the directory's name in front."""
+    """Data directories, each with a transcript of its own or all with one. Ids that stand in several get the directory's name in front."""
     wavs = {folder: _lines_of(folder / "wav.scp") for folder in folders}
     ids = Counter(key for rows, _ in wavs.values() for key in {row.key for row in rows})
-    left: dict[str, list[str]] = {}
-    if text:
-        said, faults = _said(transcripts.read(text))
-        yield from (("", fault) for fault in faults)
-        left = {key: texts for key, texts in said.items() if key not in ids}
-    for folder, (recorded, bad) in wavs.items():
-        yield from ((folder.name, fault) for fault in bad)
-        if not text:
-            said, faults = _said(transcripts.read(folder / "text", "kaldi")) if (folder / "text").is_file() else ({}, [])
-            yield from ((folder.name, fault) for fault in faults)
-            left = {key: texts for key, texts in said.items() if key not in {row.key for row in recorded}}
-        spks, faults = _said(transcripts.read(folder / "utt2spk", "kaldi")) if (folder / "utt2spk").is_file() else ({}, [])
-        yield from ((folder.name, fault) for fault in faults)
-        for row in recorded:
-            name = row.key if ids[row.key] == 1 else f"{folder.name}-{row.key}"
-            for words in said.get(row.key, NO_TEXT):  # two texts make two utterances of one id, which stage 1 leaves out
-                yield folder.name, Utterance(name, spks.get(row.key, [NOBODY])[0], _place(folder, row.value), words)
-        if not text:
-            yield from ((folder.name, Utterance(key, NOBODY, None, words)) for key, texts in left.items() for words in texts)
-    if text:
-        yield from (("", Utterance(key, NOBODY, None, words)) for key, texts in left.items() for words in texts)
+    sources = [("", text, None, folders)] if text else [(folder.name, folder / "text", "kaldi", [folder]) for folder in folders]
+    for name, file, form, speaking in sources:
+        said, faults = _said(file, form)
+        yield from ((name, fault) for fault in faults)
+        spoken: set[str] = set()
+        for folder in speaking:
+            recorded, bad = wavs[folder]
+            spks, unread = _said(folder / "utt2spk", "kaldi")
+            yield from ((folder.name, fault) for fault in bad + unread)
+            for row in recorded:
+                key = row.key if ids[row.key] == 1 else f"{folder.name}-{row.key}"
+                for words in said.get(row.key, NO_TEXT):  # two texts make two utterances of one id, which stage 1 leaves out
+                    yield folder.name, Utterance(key, spks.get(row.key, [NOBODY])[0], _place(folder, row.value), words)
+            spoken |= {row.key for row in recorded}
+        yield from ((name, Utterance(key, NOBODY, None, words)) for key in sorted(said.keys() - spoken) for words in said[key])
 
 
 def _lines_of(file: Path) -> tuple[list[kaldi.Row], list[Fault]]:
@@ -120,11 +114,11 @@ def _lines_of(file: Path) -> tuple[list[kaldi.Row], list[Fault]]:
     return kaldi.parse_lines(file)
 
 
-def _said(rows: Iterator[Line | Fault]) -> tuple[dict[str, list[str]], list[Fault]]:
-    """What stands behind each id, as often as it stands there; and the lines that cannot be read."""
+def _said(file: Path, form: str | None) -> tuple[dict[str, list[str]], list[Fault]]:
+    """What stands behind each id, as often as it stands there; and the lines that cannot be read. Nothing where Kaldi has no such file."""
     said: dict[str, list[str]] = {}
     faults: list[Fault] = []
-    for row in rows:
+    for row in transcripts.read(file, form) if form is None or file.is_file() else ():
         if isinstance(row, Fault):
             faults.append(row)
         else:
@@ -149,7 +143,7 @@ def _join(root: Path, said: Iterator[Line | Fault], speakers: str) -> Iterator[U
         if isinstance(line, Fault):
             yield line
             continue
-        sound = _match(line.key, index, sounds)
+        sound = _match(line.key, index)
         spk = kaldi.as_id(line.spk) if speakers == "transcript" and line.spk else None
         if sound is None:
             yield Utterance(kaldi.as_id(line.key), spk or NOBODY, None, line.text)
@@ -223,7 +217,7 @@ def _index(sounds: Mapping[str, Path]) -> dict[str, str | None]:
     return index | {key: key for key in sounds}  # a whole path is never in doubt
 
 
-def _match(key: str, index: Mapping[str, str | None], sounds: Mapping[str, Path]) -> str | None:
+def _match(key: str, index: Mapping[str, str | None]) -> str | None:
     """The recording that a transcript's key names. A look into a table, never onto the disk.
 
     The key may be the end of the recording's path or the other way round; anna/10.wav is not ben/10.wav.

@@ -148,8 +148,8 @@ def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: Round
     sound = table.numbers("finite").astype(np.bool_) & np.isfinite(rhythm)  # an autoregressive synthesiser has no durations
     if sound.any():
         out.monitors |= {"tts_duration_std": float(rhythm[sound].mean()), "tts_pitch_std": float(tone[sound].mean())}
-    lenders = [open_pool(exp, pool) for pool in exp.config.rounds.speak.speakers]
-    out.monitors |= voices(lenders, out.streams["synthetic"], exp.config.rounds.speak.batch_frames, fabric.device)
+    lending = [open_pool(exp, pool) for pool in exp.config.rounds.speak.speakers]
+    out.monitors |= voices(lending, out.streams["synthetic"], exp.config.rounds.speak.batch_frames, fabric.device)
     some = table.subset(sample(len(table)))
     out.monitors |= {
         "synthetic_error": error_rate([t.split() for t in some.column("text")], [h.split() for h in some.column("heard")]),
