@@ -55,6 +55,22 @@ def error_rate(hyps: Sequence[str], refs: Sequence[str], of: Units = list) -> li
     return values
 
 
+def expected_error_rate(hyps: Sequence[str], truths: Sequence[Sequence[tuple[str, float]]], of: Units = list) -> list[Reward]:
+    """Minus the errors to be expected where the truth is not known (minimum Bayes risk; Goel and Byrne 2000, "Minimum Bayes-risk automatic
+    speech recognition"), as a share of the units to be expected; None where none are.
+
+    Args:
+        truths: for each hypothesis what may have been said, with probabilities that sum to one.
+        of: turns tokens into units; see `units`.
+    """
+    values: list[Reward] = []
+    for hyp, truth in zip(hyps, truths, strict=True):
+        said, spoken = of(hyp.split()), [(of(text.split()), p) for text, p in truth]
+        size = sum(p * len(ref) for ref, p in spoken)
+        values.append(-sum(p * distance(ref, said) for ref, p in spoken) / size if size else None)
+    return values
+
+
 def cider(hyps: Sequence[str], clips: Sequence[str], judge: CiderD) -> list[Reward]:
     """CIDEr-D of captions against all that people wrote of the clip; None for a clip that `judge` has no references of.
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
-from cycle.exchange.evaluate import dev_figure
+from cycle.exchange.evaluate import dev_figure, label_search
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
@@ -29,6 +30,7 @@ from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
 log = logging.getLogger("cycle")
+TEXTS = {"paired", "pseudo", "synthetic"}  # streams of speech with its text, whoever wrote it
 FLOOR = 0.02  # dev error may always rise by this much: a few errors among few sentences are no collapse
 
 
@@ -139,7 +141,7 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
     tasks = make_tasks(exp, number, data)
-    begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
+    begin([task.objective for task in tasks], Origin(exp, start, fabric.device, partial(label_search, exp, fabric=fabric)))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None
@@ -164,6 +166,9 @@ def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
         if not objective.trains <= set(exp.config.models):
             log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
             continue
+        if getattr(objective, "needs_texts", False) and not set(mix) & TEXTS:
+            what = f"its reward needs texts, and {' and '.join(mix)} have none"
+            raise UserError(what, f"rounds.objectives.{name}", "take the reward teacher or round_trip, with error_rate: 0")
         mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name))
         tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
     if not tasks:

@@ -17,6 +17,7 @@ from cycle.eval.errors import count_all, error_rate, total
 from cycle.exchange.pools import open_pool, references
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.models.fusion import best_text, prior_scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr
 from cycle.models.recognizer import Recognizer
@@ -36,24 +37,6 @@ def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric:
             return asr.transcribe(batch.speech, search)
 
     return sweep(stream, budget, fabric.device, title, work)
-
-
-def prior_scores(lists: list[list[Hypothesis]], prior: NGram) -> list[list[float]]:
-    """Log-probability of each hypothesis under the text-side prior."""
-    flat = prior.logps(h.text.split() for hyps in lists for h in hyps).tolist()
-    found = iter(flat)
-    return [[next(found) for _ in hyps] for hyps in lists]
-
-
-def combined(hyp: Hypothesis, prior: float, search: Search) -> float:
-    """Log-linear score of a hypothesis: acoustics, prior, and a reward per token."""
-    return hyp.logp + search.prior_weight * prior + search.prior_length * len(hyp.text.split())
-
-
-def best_text(hyps: list[Hypothesis], priors: list[float], search: Search) -> str:
-    """The best of an N-best list; empty when there is none."""
-    scored = [(combined(h, p, search), h.text) for h, p in zip(hyps, priors, strict=True)]
-    return max(scored, key=lambda s: s[0])[1] if scored else ""
 
 
 def tune_prior(lists: list[list[Hypothesis]], priors: list[list[float]], refs: Sequence[str], search: Search) -> Search:
@@ -77,6 +60,11 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
         asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev"
     )
     return tune_prior(lists, prior_scores(lists, prior), dev.texts, search)
+
+
+def label_search(exp: Experiment, asr: Recognizer, fabric: Fabric) -> Search:
+    """How a round that starts with this recogniser labels speech."""
+    return tuned(exp, asr, exp.config.rounds.label.search, NGram.load(exp.tokens / "prior.json"), fabric)
 
 
 def transcripts(

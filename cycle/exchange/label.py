@@ -16,11 +16,12 @@ from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.schemas import LABEL
 from cycle.exchange.engine import SHARD, Write
-from cycle.exchange.evaluate import combined, decode, prior_scores
+from cycle.exchange.evaluate import decode
 from cycle.exchange.pools import open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
+from cycle.models.fusion import posteriors, prior_scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
@@ -108,13 +109,11 @@ def transcribe(stream: Stream, asr: Recognizer, prior: NGram, search: Search, bu
 
 def choose(utt: str, frames: int, hyps: list[Hypothesis], priors: list[float], search: Search) -> Label:
     """Ranks an N-best list by acoustics and prior together."""
-    ranked = sorted(((combined(h, p, search), h, p) for h, p in zip(hyps, priors, strict=True)), key=lambda s: -s[0])
+    ranked = sorted(zip(posteriors(hyps, priors, search), hyps, priors, strict=True), key=lambda row: -row[0])
     if not ranked:
         return Label(utt, "", frames, 0, -math.inf, 0.0, 0.0, [], [])
-    top = ranked[0][0]
-    share = 1.0 / sum(math.exp(score - top) for score, _, _ in ranked)
-    best = ranked[0][1]
-    return Label(utt, best.text, frames, len(best.text.split()), best.logp, ranked[0][2], share, [h.text for _, h, _ in ranked], [])
+    share, best, prior = ranked[0]
+    return Label(utt, best.text, frames, len(best.text.split()), best.logp, prior, share, [h.text for _, h, _ in ranked], [])
 
 
 def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC, judged: int, budget: int, fabric: Fabric) -> list[Label]:

@@ -17,7 +17,7 @@ from cycle.eval.errors import error_rate
 from cycle.eval.oracle import label_quality, true_texts
 from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
-from cycle.exchange.evaluate import tuned
+from cycle.exchange.evaluate import label_search
 from cycle.exchange.label import LabelJob, Rewarded
 from cycle.exchange.pools import align, described, open_pool, with_texts
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, select
@@ -26,7 +26,6 @@ from cycle.exchange.voices import voices
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_frame_model
 from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
@@ -98,7 +97,7 @@ def _speech_side(
     if conf.label.source == "oracle":
         out.streams["pseudo"], _ = _aligned(exp, with_texts(pool, "pseudo", true_texts(exp)), aligner, fabric)
         return
-    search = tuned(exp, load_asr(start, exp.config, fabric.device), conf.label.search, NGram.load(exp.tokens / "prior.json"), fabric)
+    search = label_search(exp, load_asr(start, exp.config, fabric.device), fabric)
     job = LabelJob(exp, start, work / "labels", search, judge=conf.label.judged > 0)
     run(job, fabric, cluster)
     labels = job.labels()

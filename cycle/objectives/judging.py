@@ -15,7 +15,7 @@ from cycle.eval.cider import CiderD
 from cycle.objectives.base import Models, Origin
 from cycle.rewards import Reward
 
-NAMES = ("error_rate", "cider", "round_trip", "text_prior")
+NAMES = ("error_rate", "cider", "round_trip", "text_prior", "teacher")
 
 
 class TextJudge:
@@ -24,7 +24,8 @@ class TextJudge:
     Args:
         reward: name: weight; `error_rate` needs the batch's true texts, `cider` is CIDEr-D against all texts of a paired clip,
             `round_trip` the synthesiser's score of the recording under the transcript's own alignment, `text_prior` the n-gram's
-            log-probability per token.
+            log-probability per token, `teacher` minus the errors to be expected if the recogniser of the round's start, the prior
+            included, is right about what was said: for recordings without text.
         level: unit of the error rate: token, syllable, word, char, ...
 
     Raises:
@@ -33,6 +34,7 @@ class TextJudge:
 
     def __init__(self, reward: Mapping[str, float], level: str = "token"):
         self.weights, self.level = rewards.named(reward, NAMES, "reward"), level
+        self.needs_texts = bool({"error_rate", "cider"} & self.weights.keys())
         self.units: Units = list
         self.origin: Origin | None = None
 
@@ -65,6 +67,10 @@ class TextJudge:
         assert self.origin is not None, "begin() comes first"
         if name == "cider":
             return rewards.cider(texts, [batch.utt_ids[i] for i in places], self.cider)
+        if name == "teacher":
+            assert batch.speech is not None
+            truths = self.origin.transcribe(batch.speech)
+            return rewards.expected_error_rate(texts, [truths[i] for i in places], self.units)
         if name == "text_prior":
             return rewards.text_prior(texts, self.origin.prior)
         return rewards.reconstruction(batch, places, texts, models.tts, self.origin.aligner)
