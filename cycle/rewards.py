@@ -55,19 +55,23 @@ def error_rate(hyps: Sequence[str], refs: Sequence[str], of: Units = list) -> li
     return values
 
 
-def expected_error_rate(hyps: Sequence[str], truths: Sequence[Sequence[tuple[str, float]]], of: Units = list) -> list[Reward]:
+def expected_error_rate(
+    hyps: Sequence[str], places: Sequence[int], truths: Sequence[Sequence[tuple[str, float]]], of: Units = list
+) -> list[Reward]:
     """Minus the errors to be expected where the truth is not known (minimum Bayes risk; Goel and Byrne 2000, "Minimum Bayes-risk automatic
     speech recognition"), as a share of the units to be expected; None where none are.
 
     Args:
-        truths: for each hypothesis what may have been said, with probabilities that sum to one.
+        places: which recording each hypothesis is of.
+        truths: for each recording what may have been said, with probabilities that sum to one.
         of: turns tokens into units; see `units`.
     """
+    spoken = [[(of(text.split()), p) for text, p in truth] for truth in truths]
+    sizes = [sum(p * len(ref) for ref, p in refs) for refs in spoken]
     values: list[Reward] = []
-    for hyp, truth in zip(hyps, truths, strict=True):
-        said, spoken = of(hyp.split()), [(of(text.split()), p) for text, p in truth]
-        size = sum(p * len(ref) for ref, p in spoken)
-        values.append(-sum(p * distance(ref, said) for ref, p in spoken) / size if size else None)
+    for hyp, i in zip(hyps, places, strict=True):
+        said = of(hyp.split())
+        values.append(-sum(p * distance(ref, said) for ref, p in spoken[i]) / sizes[i] if sizes[i] else None)
     return values
 
 

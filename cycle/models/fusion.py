@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import torch
 
 from cycle.data.batch import Hypothesis
 from cycle.models.ngram import NGram
@@ -31,6 +31,5 @@ def best_text(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Searc
 
 def posteriors(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Search) -> list[float]:
     """Probability of each hypothesis of an N-best list, if one of them is what was said: the softmax of `combined`."""
-    scores = np.array([combined(h, p, search) for h, p in zip(hyps, priors, strict=True)])
-    shares = np.exp(scores - scores.max(initial=-np.inf))
-    return list((shares / shares.sum()).tolist())
+    scores = [combined(h, p, search) for h, p in zip(hyps, priors, strict=True)]
+    return torch.tensor(scores, dtype=torch.float64).softmax(0).tolist()  # type: ignore[no-any-return]

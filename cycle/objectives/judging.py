@@ -69,8 +69,7 @@ class TextJudge:
             return rewards.cider(texts, [batch.utt_ids[i] for i in places], self.cider)
         if name == "teacher":
             assert batch.speech is not None
-            truths = self.origin.transcribe(batch.speech)
-            return rewards.expected_error_rate(texts, [truths[i] for i in places], self.units)
+            return rewards.expected_error_rate(texts, places, self.origin.transcribe(batch.speech), self.units)
         if name == "text_prior":
             return rewards.text_prior(texts, self.origin.prior)
         return rewards.reconstruction(batch, places, texts, models.tts, self.origin.aligner)

@@ -110,11 +110,12 @@ class Scst:
         assert batch.speech is not None
         speech = heard(batch.speech, models, self.varied)
         drawn = models.asr.sample(speech, self.samples, self.temperature, self.by)
-        reward, valid = self.judge(batch, drawn, models)
         if self.baseline == "greedy":
-            best, judged = self.judge(batch, models.asr.sample(speech, 1, 0.0, self.by), models)
-            baseline, valid = best, valid & judged
+            best = models.asr.sample(speech, 1, 0.0, self.by)
+            reward, valid = self.judge(batch, [row + one for row, one in zip(drawn, best, strict=True)], models)
+            reward, baseline, valid = reward[:, :-1], reward[:, -1:], valid[:, :-1] & valid[:, -1:]
         else:
+            reward, valid = self.judge(batch, drawn, models)
             baseline = others_mean(reward, valid)
         stats = {"reward": mean(reward, valid), "advantage": mean((reward - baseline).abs(), valid), "skipped": skipped(valid)}
         rows = valid.any(-1)
