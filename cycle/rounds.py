@@ -24,13 +24,13 @@ from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Synthesizer
-from cycle.objectives.base import Models, Origin, begin, create
+from cycle.objectives.base import Models, Origin, begin
+from cycle.objectives.recipe import objectives
 from cycle.settings import Optimizer
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
 log = logging.getLogger("cycle")
-TEXTS = {"paired", "pseudo", "synthetic"}  # streams of speech with its text, whoever wrote it
 FLOOR = 0.02  # dev error may always rise by this much: a few errors among few sentences are no collapse
 
 
@@ -158,19 +158,12 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
 def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
     """The objectives of the recipe that have a weight and something to train on."""
     tasks = []
-    for name, conf in exp.config.rounds.objectives.items():
+    for name, objective in objectives(exp.config).items():
+        conf = exp.config.rounds.objectives[name]
         mix = {k: v for k, v in conf.shares(number).items() if k in data.streams and len(data.streams[k])}
-        if not mix:
-            continue
-        objective = create(conf.use, conf.args, f"rounds.objectives.{name}")
-        if not objective.trains <= set(exp.config.models):
-            log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
-            continue
-        if getattr(objective, "needs_texts", False) and not set(mix) & TEXTS:
-            what = f"its reward needs texts, and {' and '.join(mix)} have none"
-            raise UserError(what, f"rounds.objectives.{name}", "take the reward teacher or round_trip, with error_rate: 0")
-        mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name))
-        tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
+        if mix:
+            mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name))
+            tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
     if not tasks:
         what = f"no objective has both a weight and something to train on ({exp.system} on {exp.corpus})"
         raise UserError(what, "rounds.objectives", "take another recipe or control, or fill the pools that it needs")

@@ -19,10 +19,12 @@ from cycle import stage
 from cycle.config import ROOT, as_dict, available, load, needs_no_tts
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
+from cycle.exchange import select
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
+from cycle.objectives.recipe import objectives
 from cycle.settings import Config
 
 log = logging.getLogger("cycle")
@@ -40,7 +42,7 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
-    needs_no_tts(config)
+    _check(config)
     path = Path(options.exp).resolve() if options.exp else ROOT / "exp" / options.corpus
     if path.exists() and not path.is_dir():
         raise UserError("is no folder", path, "name another with --exp")
@@ -51,8 +53,16 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if control is None:
         return exp
     changed = load(options.corpus, options.recipe, overrides, device, control)
-    needs_no_tts(changed)
+    _check(changed)
     return control_of(exp, control, changed)
+
+
+def _check(config: Config) -> None:
+    """Raises UserError for a recipe that cannot be trained: it is heard of now, not after pretraining."""
+    needs_no_tts(config)
+    objectives(config)
+    select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
+    select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
 
 
 def control_of(main: Experiment, control: str, config: Config) -> Experiment:
@@ -94,6 +104,9 @@ def main(options: argparse.Namespace) -> int:
     """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
     exp = open_experiment(options)
     controls = wanted_controls(options.controls)
+    for name in controls:
+        if name != "lm":
+            open_experiment(options, name)  # for its mistakes
     exp.path.mkdir(parents=True, exist_ok=True)
     if ranks()[0] > 1 and controls:
         raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")

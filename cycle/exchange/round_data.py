@@ -12,7 +12,6 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 
 from cycle.data.table import Table, sample
-from cycle.errors import UserError
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import label_quality, true_texts
 from cycle.exchange.cluster import Cluster
@@ -31,7 +30,6 @@ from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
-STREAMS = {"paired", "pseudo", "synthetic", "text", "speech", "recordings"}
 
 
 @dataclass
@@ -43,19 +41,8 @@ class RoundData:
 
 
 def wanted_streams(exp: Experiment, number: int) -> set[str]:
-    """The streams that any objective with a weight draws on in a round.
-
-    Raises:
-        UserError: a stream that does not exist.
-    """
-    wanted: set[str] = set()
-    for name, conf in exp.config.rounds.objectives.items():
-        for stream in conf.mix:
-            if stream not in STREAMS:
-                where = f"rounds.objectives.{name}.mix"
-                raise UserError(f"no stream {stream!r}", where, f"choose among: {', '.join(sorted(STREAMS))}")
-        wanted |= set(conf.shares(number))
-    return wanted
+    """The streams that any objective with a weight draws on in a round."""
+    return {stream for conf in exp.config.rounds.objectives.values() for stream in conf.shares(number)}
 
 
 def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric, cluster: Cluster | None = None) -> RoundData:
@@ -101,7 +88,7 @@ def _speech_side(
     job = LabelJob(exp, start, work / "labels", search, judge=conf.label.judged > 0)
     run(job, fabric, cluster)
     labels = job.labels()
-    chosen = select(labels, conf.select_labels, LABEL_RULES, number, _context(exp, len(labels)), "rounds.select_labels")
+    chosen = select(labels, conf.select_labels, LABEL_RULES, number, _context(exp, len(labels)))
     kept = pool.subset(chosen.kept)
     kept.name, kept.texts = "pseudo", labels.subset(chosen.kept).column("text")
     out.streams["pseudo"], lost = _aligned(exp, kept, aligner, fabric)
@@ -140,7 +127,7 @@ def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: Round
     spoken = job.spoken()
     assert spoken.store is not None
     table = spoken.store.table
-    chosen = select(table, exp.config.rounds.select_synthetic, SYNTHETIC_RULES, number, {}, "rounds.select_synthetic")
+    chosen = select(table, exp.config.rounds.select_synthetic, SYNTHETIC_RULES, number, {})
     out.streams["synthetic"] = spoken.subset(chosen.kept)
     _write_selection(work, "synthetic", table, chosen, ("utt", "text", "heard", "spk"))
     rhythm, tone = table.numbers("duration_std"), table.numbers("pitch_std")

@@ -120,23 +120,21 @@ class Selection:
         self.kept = self.kept[~lost]
 
 
-def select(
-    items: Table, rules: Sequence[Rule], known: dict[str, RuleFunction], number: int, context: dict[str, Any], where: str
-) -> Selection:
-    """Applies rules in order.
-
-    Raises:
-        UserError: no such rule, or an argument it does not take.
-    """
-    out = Selection(np.arange(len(items), dtype=np.int64), [])
+def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> None:
+    """Raises UserError where there is no such rule, or an argument that it does not take."""
     for rule in rules:
         if rule.rule not in known:
             raise UserError(f"no selection rule {rule.rule!r}", where, f"choose one of: {', '.join(known)}")
-        function = known[rule.rule]
-        strangers = set(rule.args) - set(inspect.signature(function).parameters)
+        strangers = set(rule.args) - set(inspect.signature(known[rule.rule]).parameters)
         if strangers:
             raise UserError(f"rule {rule.rule!r} takes no {sorted(strangers)[0]!r}", where)
-        keep, why = function(items.subset(out.kept), number, context, **rule.args)
+
+
+def select(items: Table, rules: Sequence[Rule], known: dict[str, RuleFunction], number: int, context: dict[str, Any]) -> Selection:
+    """Applies rules, which `check` has seen, in order."""
+    out = Selection(np.arange(len(items), dtype=np.int64), [])
+    for rule in rules:
+        keep, why = known[rule.rule](items.subset(out.kept), number, context, **rule.args)
         dropped = np.flatnonzero(~keep)
         out.reasons.append((out.kept[dropped], lambda n, why=why, dropped=dropped: why(int(dropped[n]))))  # type: ignore[misc]
         out.kept = out.kept[keep]

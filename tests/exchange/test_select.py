@@ -7,7 +7,7 @@ from cycle.data.schemas import LABEL, SPOKEN
 from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.exchange.label import choose
-from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, confidence, heard, of_round, pace, select, tts_agrees
+from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, check, confidence, heard, of_round, pace, select, tts_agrees
 from cycle.settings import Rule
 
 
@@ -64,7 +64,7 @@ def test_heard_counts_tokens():
 def test_rules_run_in_order_and_name_their_reason():
     rows = labels(label("a"), label("b", text=""), label("c", text="z z"), label("d", logp=-9.0), label("e"))
     rules = [Rule("not_empty"), Rule("known_tokens"), Rule("confidence", {"keep": 0.5})]
-    chosen = select(rows, rules, LABEL_RULES, 1, CONTEXT, "here")
+    chosen = select(rows, rules, LABEL_RULES, 1, CONTEXT)
     assert chosen.kept.tolist() == [0, 4]
     assert [(i, why.split(":")[0]) for i, why in chosen.rejected()] == [(1, "empty"), (2, "unknown token"), (3, "confidence")]
     chosen.drop(np.array([True, False]), "too short")
@@ -74,7 +74,8 @@ def test_rules_run_in_order_and_name_their_reason():
 def test_unknown_rules_and_arguments_are_named():
     for rule, said in ((Rule("magic"), "no selection rule 'magic'"), (Rule("finite", {"x": 1}), "rule 'finite'")):
         with pytest.raises(UserError, match=said):
-            select(Table.of([spoken("a")], SPOKEN), [rule], SYNTHETIC_RULES, 1, {}, "rounds.select_synthetic")
+            check([rule], SYNTHETIC_RULES, "rounds.select_synthetic")
+    check([Rule("finite"), Rule("heard", {"most": 0.5})], SYNTHETIC_RULES, "rounds.select_synthetic")
 
 
 def test_schedules():

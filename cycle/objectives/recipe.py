@@ -1,0 +1,48 @@
+"""From a recipe's lines to its objectives."""
+
+from __future__ import annotations
+
+import logging
+
+from cycle.errors import UserError
+from cycle.objectives.base import Objective, create
+from cycle.settings import Config, ObjectiveConf
+
+log = logging.getLogger("cycle")
+TEXTS = {"paired", "pseudo", "synthetic"}  # streams of speech with its text, whoever wrote it
+STREAMS = TEXTS | {"text", "speech", "recordings"}
+
+
+def objectives(config: Config) -> dict[str, Objective]:
+    """The objectives by name that have a weight and a stream in any round, and a model to train.
+
+    Built before anything runs, they tell of a mistake in the recipe at once and not after pretraining.
+
+    Raises:
+        UserError: an objective, an argument or a stream that does not exist, or one that needs texts on streams that have none.
+    """
+    made = {}
+    for name, conf in config.rounds.objectives.items():
+        where = f"rounds.objectives.{name}"
+        for stream in conf.mix:
+            if stream not in STREAMS:
+                raise UserError(f"no stream {stream!r}", f"{where}.mix", f"choose among: {', '.join(sorted(STREAMS))}")
+        if not conf.streams():
+            continue
+        objective = create(conf.use, conf.args, where)
+        if not objective.trains <= set(config.models):
+            log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
+            continue
+        if getattr(objective, "needs_texts", False):
+            _refuse_without_texts(conf, config.rounds.count, where)
+        made[name] = objective
+    return made
+
+
+def _refuse_without_texts(conf: ObjectiveConf, rounds: int, where: str) -> None:
+    """Raises UserError for a round in which every stream is without texts: all of its batches would be skipped."""
+    for number in range(1, rounds + 1):
+        streams = conf.shares(number)
+        if streams and not set(streams) & TEXTS:
+            what = f"its reward needs texts, and {' and '.join(streams)} have none"
+            raise UserError(what, where, "take the reward teacher or round_trip, with error_rate: 0")

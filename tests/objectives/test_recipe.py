@@ -1,0 +1,62 @@
+"""A mistake in a recipe is heard of before anything runs."""
+
+import pytest
+
+from cycle.config import available, load
+from cycle.errors import UserError
+from cycle.objectives.recipe import objectives
+from tests.command import cycle
+
+RECIPES = [recipe for recipe in available("conf/recipes") if not recipe.startswith("caption")]
+MWER = "rounds.objectives.asr_mwer"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("control", [None, "more_steps", "pseudo_only", "tts_only", "oracle"])
+def test_every_recipe_and_control_is_built(recipe, control):
+    assert objectives(load("mini", recipe, [], "cpu", control))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rounds.objectives.asr_supervised.mix.magic=1"], "no stream 'magic'"),
+        ([f"{MWER}.use=cycle.objectives.sequence:Mver"], "names no objective"),
+        ([f"{MWER}.args.best=4"], "unexpected keyword"),
+        ([f"{MWER}.args.nbest=1"], "a list needs two hypotheses"),
+        ([f"{MWER}.mix={{paired: 0, recordings: 1}}"], "recordings have none"),
+        ([f"{MWER}.mix={{paired: [1, 1, 0], recordings: 1}}", "rounds.count=3"], "recordings have none"),
+        ([f"{MWER}.mix={{paired: 0, speech: 1, text: 1}}"], "speech and text have none"),
+    ],
+)
+def test_mistakes_are_named(words, said):
+    with pytest.raises(UserError, match=said):
+        objectives(load("mini", "mwer", words))
+
+
+def test_what_needs_no_texts_may_have_none():
+    """With error rates every recording would be skipped, and the recipe would be the supervised one by another name."""
+    mix, teacher = f"{MWER}.mix={{paired: 0, recordings: 1}}", f"{MWER}.args={{reward: {{error_rate: 0, teacher: 1}}}}"
+    assert "asr_mwer" in objectives(load("mini", "mwer", [mix, teacher]))
+    late = f"{MWER}.mix={{paired: [1, 1, 0], recordings: 1}}"
+    assert "asr_mwer" in objectives(load("mini", "mwer", [late, "rounds.count=2"]))  # the round without texts never comes
+
+
+def test_what_has_no_weight_or_no_model_is_left_out():
+    weightless = objectives(load("mini", "mwer", [f"{MWER}.weight=0", f"{MWER}.mix={{recordings: 1}}"]))
+    assert set(weightless) == {"asr_supervised", "tts_supervised"}
+    assert set(objectives(load("mini", "mwer", ["models=[asr]"]))) == {"asr_supervised", "asr_mwer"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--recipe", "mwer", "--", f"{MWER}.mix={{paired: 0, recordings: 1}}"], "recordings have none"),
+        (["--", "rounds.select_labels=[{rule: magic}]"], "no selection rule 'magic'"),
+        (["--", "rounds.select_synthetic=[{rule: heard, args: {least: 1}}]"], "takes no 'least'"),
+    ],
+)
+def test_nothing_runs_before(tmp_path, words, said):
+    done = cycle("run", "--corpus", "mini", "--exp", tmp_path / "e", *words)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "e").exists()
