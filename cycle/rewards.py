@@ -31,12 +31,14 @@ def units(language: str, level: str) -> Units:
     """What turns tokens into the units of an error rate.
 
     Args:
-        level: token, or a rate of the language's spelling: syllable, toneless (Mandarin); word, char (letters).
+        level: token, or a rate of the language's spelling: syllable, toneless (Mandarin); word, char (letters); or unit, whichever the
+            language is judged by.
 
     Raises:
         UserError: a level that the language does not have.
     """
-    known: dict[str, Units] = {"token": list, **spelling(language).rates}
+    rates = spelling(language).rates
+    known: dict[str, Units] = {"token": list, **rates, "unit": next(iter(rates.values()))}
     if level not in known:
         raise UserError(f"no {level!r} in language {language!r}", "level", f"choose one of: {', '.join(sorted(known))}")
     return known[level]

@@ -38,8 +38,20 @@ def test_error_rate_of_letters():
     hyp, ref = "a b | d", "a b | c"
     assert rewards.error_rate([hyp], [ref], rewards.units("letters", "char")) == [-1 / 4]
     assert rewards.error_rate([hyp], [ref], rewards.units("letters", "word")) == [-1 / 2]
-    with pytest.raises(UserError, match=r"no 'syllable'.*char, token, word"):
+    with pytest.raises(UserError, match=r"no 'syllable'.*char, token, unit, word"):
         rewards.units("letters", "syllable")
+
+
+@pytest.mark.parametrize(
+    ("language", "hyp", "ref", "value"),
+    [
+        ("cmn", "zh ang1 g uo2", "zh ong1 g uo2", -1 / 2),
+        ("letters", "a b | d", "a b | c", -1 / 2),
+        ("captions", "a dog", "a cat barks", -2 / 3),
+    ],
+)
+def test_the_unit_that_a_language_is_judged_by(language, hyp, ref, value):
+    assert rewards.error_rate([hyp], [ref], rewards.units(language, "unit")) == [value]
 
 
 def test_error_rate_without_reference_does_not_judge():
