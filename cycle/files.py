@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,7 +80,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def write_tsv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     """Writes a table with a header; tabs and line breaks inside a field become spaces, bytes that are no UTF-8 (in file names) escapes."""
     with atomic_write(path) as handle:
-        for row in (header, *rows):
+        for row in chain([header], rows):  # one at a time: there may be millions
             line = "\t".join(" ".join(str(field).split()) for field in row) + "\n"
             handle.write(line.encode("utf-8", "backslashreplace").decode())
 

@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import errno
+import weakref
 
 import pytest
 
@@ -40,6 +41,26 @@ def test_round_trips(tmp_path):
     assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
     write_tsv(tmp_path / "a.tsv", ("x", "y"), [("tab\there", "line\nbreak")])
     assert (tmp_path / "a.tsv").read_text() == "x\ty\ntab here\tline break\n"
+
+
+class Field:
+    """Something to print that can be watched."""
+
+
+def test_rows_are_written_one_by_one(tmp_path):
+    """A selection of a million utterances has a million rows."""
+    alive = weakref.WeakSet()
+
+    def rows():
+        for _ in range(50):
+            field = Field()
+            alive.add(field)
+            yield (field,)
+            del field
+            assert len(alive) <= 2
+
+    write_tsv(tmp_path / "a.tsv", ("x",), rows())
+    assert len((tmp_path / "a.tsv").read_text().splitlines()) == 51
 
 
 def test_digest_sees_names_and_contents(tmp_path):
