@@ -97,7 +97,8 @@ def shared(one: dict[int, Array], other: dict[int, Array]) -> tuple[Array, Array
 
 
 def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = False) -> list[tuple[str, ...]]:
-    """The table's cells, the best first. Differences are over the seeds that a system shares with the one it is compared with.
+    """The table's cells, the best first. Order and differences are over the seeds that a system shares with the one it is compared with: other
+    seeds start elsewhere, and their rates say nothing about a method.
 
     Raises:
         UserError: the system to compare with is not there, or has no seed in common with another.
@@ -110,8 +111,13 @@ def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = Fal
             raise UserError(f"{system} and {against} have no seed in common", None, "run one of them with a seed of the other")
     p = [p_value(*shared(errors[system], errors[against]), refs) for system in others]
     shown = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
+
+    def ratio(system: str) -> float:
+        mine, theirs = shared(errors[system], errors[against])
+        return float(mine.sum() / max(1.0, theirs.sum()))
+
     out = []
-    for system in sorted(errors, key=lambda s: float(np.mean(list(errors[s].values()))), reverse=higher_is_better):
+    for system in sorted(errors, key=ratio, reverse=higher_is_better):
         whole = np.array(list(errors[system].values()))
         low, high = np.quantile(resampled(whole, refs), [0.025, 0.975])
         figure = whole.sum() / (len(whole) * refs.sum())
@@ -122,8 +128,7 @@ def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = Fal
         if system == against:
             out.append((*cells, tables.NONE, tables.NONE, tables.NONE))
         else:
-            mine, theirs = shared(errors[system], errors[against])
-            fewer = 1 - mine.sum() / max(1.0, theirs.sum())
+            fewer = 1 - ratio(system)
             out.append((*cells, tables.signed_percent(-fewer if higher_is_better else fewer), *map(tables.p_value, shown[system])))
     return out
 

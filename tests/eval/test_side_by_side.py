@@ -72,6 +72,14 @@ def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
     assert table["dpo"][4] == "+50.0"  # to seed 2 alone: 2 errors for 4
 
 
+def test_a_recipe_of_an_easy_seed_is_not_above_what_beats_it(tmp_path):
+    found = {("dpo", 2): [1, 2], ("mwer", 1): [3, 3], ("mwer", 2): [1, 1], ("supervised", 1): [4, 4], ("supervised", 2): [1, 1]}
+    folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for (r, s), e in found.items()]
+    table = rows(*read(folders), "supervised")
+    assert [row[0] for row in table] == ["mwer", "supervised", "dpo"]
+    assert [row[2] for row in table] == ["50.00", "62.50", "37.50"]  # whatever the rates say
+
+
 def test_controls_over_seeds(tmp_path, capsys):
     folders = [experiment(tmp_path / str(s), "cycle", s, [s, 0], baseline=[4, s], lm=[3, s]) for s in (1, 2)]
     main([*map(str, folders), "--against", "cycle", "--controls"])
