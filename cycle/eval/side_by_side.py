@@ -97,8 +97,10 @@ def shared(one: dict[int, Array], other: dict[int, Array]) -> tuple[Array, Array
 
 
 def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = False) -> list[tuple[str, ...]]:
-    """The table's cells, the best first. Order and differences are over the seeds that a system shares with the one it is compared with: other
-    seeds start elsewhere, and their rates say nothing about a method.
+    """The table's cells, the best first.
+
+    Order and differences are over the seeds that a system shares with the one it is compared with: other seeds start elsewhere, and their
+    rates say nothing about a method.
 
     Raises:
         UserError: the system to compare with is not there, or has no seed in common with another.
