@@ -58,6 +58,6 @@ def test_what_has_no_weight_or_no_model_is_left_out():
     ],
 )
 def test_nothing_runs_before(tmp_path, words, said):
-    done = cycle("run", "--corpus", "mini", "--exp", tmp_path / "e", *words)
+    done = cycle("run", "--corpus", "mini", "--exp", tmp_path / "e", "--stop-stage", "1", *words)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "e").exists()
