@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 
 from cycle.device import fabric, resolve
 from cycle.errors import UserError
-from cycle.exchange.evaluate import label_search
 from cycle.exchange.round_data import exchange
 from cycle.experiment import Experiment
 from cycle.files import write_json
@@ -79,7 +77,7 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
         clocks = [Stopwatch(task.objective.judge) for task in judged]  # type: ignore[attr-defined]
         for task, clock in zip(judged, clocks, strict=True):
             task.objective.judge = clock  # type: ignore[attr-defined]
-        begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device, partial(label_search, exp, fabric=runner)))
+        begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device))
         run = replace(exp.config.run, checkpoint_seconds=1e9)
         taken = []
         for count in (WARM, steps):

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.errors import UserError
 from cycle.exchange.cluster import open_cluster
-from cycle.exchange.evaluate import dev_figure, label_search
+from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
@@ -141,7 +140,7 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
     tasks = make_tasks(exp, number, data)
-    begin([task.objective for task in tasks], Origin(exp, start, fabric.device, partial(label_search, exp, fabric=fabric)))
+    begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None

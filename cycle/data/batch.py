@@ -30,7 +30,7 @@ class Batch:
         speech: (B, T, M) features.
         f0: (B, T) log pitch.
         durations: (B, L + 1) frames per token, the last behind a text for the silence at its end.
-        nbest: per utterance, hypotheses with the reward the synthesiser gave them.
+        nbest: per utterance, hypotheses with a score: the synthesiser's (`speech`), or their probability (`labelled`).
         share: of the utterances of a batch that several ranks work on.
     """
 

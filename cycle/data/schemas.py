@@ -15,9 +15,10 @@ SPOKEN = pa.schema([
 
 # An utterance of the speech pool as the recogniser hears it. text: the chosen hypothesis, of `tokens` tokens; logp: its log-probability
 # given the speech, all paths; prior: that of the text alone; posterior: its share of the N-best list, prior included; nbest: hypotheses,
-# best first; tts: the synthesiser's score of the first few of them, null where it cannot judge; judged: how many it could.
+# best first; posteriors: the share of each; tts: the synthesiser's score of the first few, null where it cannot judge; judged: how many
+# it could.
 LABEL = pa.schema([
     ("utt", pa.string()), ("text", pa.string()), ("frames", pa.int32()), ("tokens", pa.int32()), ("logp", pa.float64()),
-    ("prior", pa.float64()), ("posterior", pa.float64()), ("nbest", pa.list_(pa.string())), ("tts", pa.list_(pa.float64())),
-    ("judged", pa.int32()),
+    ("prior", pa.float64()), ("posterior", pa.float64()), ("nbest", pa.list_(pa.string())),
+    ("posteriors", pa.list_(pa.float64())), ("tts", pa.list_(pa.float64())), ("judged", pa.int32()),
 ])  # fmt: skip

@@ -51,6 +51,21 @@ class Column[T](Sequence[T]):
             return value
         return Column(self._values, self._index[key], self._pages)
 
+    @staticmethod
+    def picked(columns: Iterable[Any], keep: Index) -> list[Any]:
+        """Some rows of several columns, which may also be lists, or missing (None); views that shared their places go on sharing them."""
+        taken: dict[int, Places] = {}
+        out: list[Any] = []
+        for column in columns:
+            if isinstance(column, Column):
+                known = id(column._index)
+                if known not in taken:
+                    taken[known] = column._index[keep]
+                out.append(Column(column._values, taken[known], column._pages))
+            else:
+                out.append([column[i] for i in keep] if isinstance(column, list) else None if column is None else column[keep])
+        return out
+
 
 class Table:
     """Rows of one or several Arrow files, or a view of them.

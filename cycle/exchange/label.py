@@ -46,6 +46,7 @@ class Label:
     prior: float
     posterior: float
     nbest: list[str]
+    posteriors: list[float]
     tts: list[float | None]
 
 
@@ -82,18 +83,22 @@ class LabelJob:
         exp, pool = self.exp, open_pool(self.exp, "speech")
         asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
         conf = exp.config.rounds.label
-        tts = load_tts(self.start, exp.config, read_voices(exp), fabric.device)
-        vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
-        aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
+        judges = self._judges(fabric) if self.judge else None
 
         def work(shard: int) -> Write:
             part = pool.subset(range(shard * SHARD, min((shard + 1) * SHARD, len(pool))))
             rows = transcribe(part, asr, prior, self.search, conf.batch_frames, fabric)
-            if self.judge:
-                rows = judge(rows, part, tts, aligner, conf.judged, conf.batch_frames, fabric)
+            if judges is not None:
+                rows = judge(rows, part, *judges, conf.judged, conf.batch_frames, fabric)
             return lambda: table.write(self.file(shard), map(_row, rows), LABEL)
 
         return work
+
+    def _judges(self, fabric: Fabric) -> tuple[Synthesizer, FrameCTC]:
+        exp = self.exp
+        vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
+        aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
+        return load_tts(self.start, exp.config, read_voices(exp), fabric.device), aligner
 
 
 def _row(label: Label) -> dict[str, Any]:
@@ -111,9 +116,10 @@ def choose(utt: str, frames: int, hyps: list[Hypothesis], priors: list[float], s
     """Ranks an N-best list by acoustics and prior together."""
     ranked = sorted(zip(posteriors(hyps, priors, search), hyps, priors, strict=True), key=lambda row: -row[0])
     if not ranked:
-        return Label(utt, "", frames, 0, -math.inf, 0.0, 0.0, [], [])
+        return Label(utt, "", frames, 0, -math.inf, 0.0, 0.0, [], [], [])
     share, best, prior = ranked[0]
-    return Label(utt, best.text, frames, len(best.text.split()), best.logp, prior, share, [h.text for _, h, _ in ranked], [])
+    texts, shares = [h.text for _, h, _ in ranked], [p for p, _, _ in ranked]
+    return Label(utt, best.text, frames, len(best.text.split()), best.logp, prior, share, texts, shares, [])
 
 
 def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC, judged: int, budget: int, fabric: Fabric) -> list[Label]:
@@ -128,11 +134,15 @@ def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC
     return [Label(**{**vars(row), "tts": score}) for row, score in zip(rows, scores, strict=True)]
 
 
-class Rewarded(Sequence[list[tuple[str, float]]]):
-    """For each label, the hypotheses that the synthesiser could judge with its scores; read from the table when asked for."""
+class Lists(Sequence[list[tuple[str, float]]]):
+    """For each label its hypotheses that have a score, with it; read from the table when asked for.
 
-    def __init__(self, labels: table.Table):
-        self._nbest, self._tts = labels.column("nbest"), labels.column("tts")
+    Args:
+        scores: the column of scores: tts, or posteriors.
+    """
+
+    def __init__(self, labels: table.Table, scores: str):
+        self._nbest, self._scores = labels.column("nbest"), labels.column(scores)
 
     def __len__(self) -> int:
         return len(self._nbest)
@@ -140,11 +150,11 @@ class Rewarded(Sequence[list[tuple[str, float]]]):
     @overload
     def __getitem__(self, key: int) -> list[tuple[str, float]]: ...
     @overload
-    def __getitem__(self, key: slice | Sequence[int] | table.Index) -> Rewarded: ...
+    def __getitem__(self, key: slice | Sequence[int] | table.Index) -> Lists: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, np.integer)):
-            pairs = zip(self._nbest[int(key)], self._tts[int(key)], strict=False)
-            return [(text, score) for text, score in pairs if text and score is not None]
-        view = Rewarded.__new__(Rewarded)
-        view._nbest, view._tts = self._nbest[key], self._tts[key]
+            pairs = zip(self._nbest[int(key)], self._scores[int(key)], strict=False)
+            return [(text, score) for text, score in pairs if score is not None]
+        view = Lists.__new__(Lists)
+        view._nbest, view._scores = table.Column.picked((self._nbest, self._scores), key)
         return view

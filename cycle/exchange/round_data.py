@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cycle.eval.oracle import label_quality, true_texts
 from cycle.exchange.cluster import Cluster
 from cycle.exchange.engine import run
 from cycle.exchange.evaluate import label_search
-from cycle.exchange.label import LabelJob, Rewarded
+from cycle.exchange.label import LabelJob, Lists
 from cycle.exchange.pools import align, described, open_pool, with_texts
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, select
 from cycle.exchange.speak import SpeakJob
@@ -47,100 +48,130 @@ def wanted_streams(exp: Experiment, number: int) -> set[str]:
 
 def exchange(exp: Experiment, number: int, start: Path, work: Path, fabric: Fabric, cluster: Cluster | None = None) -> RoundData:
     """Makes the streams that the recipe wants with the models of `start`; work that an earlier call finished is read back."""
-    wanted, out = wanted_streams(exp, number), RoundData()
-    if "tts" not in exp.config.models:
-        return _heard_only(exp, number, wanted)
-    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
-    aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
-    out.streams["paired"] = _aligned(exp, open_pool(exp, "paired"), aligner, fabric)[0]
-    if "recordings" in wanted:  # the speech pool as it is, for objectives that make their own transcripts
-        out.streams["recordings"] = replace(open_pool(exp, "speech"), name="recordings")
-    if wanted & {"pseudo", "speech"}:
-        _speech_side(exp, number, start, work, aligner, out, fabric, cluster)
-    if wanted & {"synthetic", "text"}:
-        _text_side(exp, number, start, work, out, fabric, cluster)
-    log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(out.streams.items())))
-    return out
+    side = _Exchange(exp, number, start, work, fabric, cluster)
+    side.paired()
+    if side.wanted & {"recordings", "labelled", "pseudo", "speech"} and len(side.pool):
+        side.speech_side()
+    if side.wanted & {"synthetic", "text"} and side.speaks:
+        side.text_side()
+    streams = side.out.streams
+    log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(streams.items())))
+    return side.out
 
 
-def _heard_only(exp: Experiment, number: int, wanted: set[str]) -> RoundData:
-    """What there is without a synthesiser: the paired pool, and recordings without text. Nothing is exchanged."""
-    out = RoundData({"paired": described(exp, "paired")})
-    if "recordings" in wanted:
-        out.streams["recordings"] = replace(open_pool(exp, "speech"), name="recordings")
-    log.info("round %d: %s", number, ", ".join(f"{len(s)} {name}" for name, s in sorted(out.streams.items())))
-    return out
+@dataclass
+class _Exchange:
+    """One exchange of a round. Without a synthesiser nothing is spoken, and there is nobody to ask which text a recording fits."""
+
+    exp: Experiment
+    number: int
+    start: Path
+    work: Path
+    fabric: Fabric
+    cluster: Cluster | None
+    out: RoundData = field(default_factory=RoundData)
+
+    def __post_init__(self) -> None:
+        self.conf, self.speaks = self.exp.config.rounds, "tts" in self.exp.config.models
+        self.wanted = wanted_streams(self.exp, self.number)
+        self.pool = open_pool(self.exp, "speech")
+
+    @cached_property
+    def aligner(self) -> FrameCTC:
+        vocabulary = Vocabulary.read(self.exp.tokens / "tokens.txt")
+        return load_frame_model(self.exp.aligner, self.exp.config.aligner, self.exp.config, vocabulary, self.fabric.device)
+
+    def aligned(self, stream: Stream) -> tuple[Stream, NDArray[np.bool_]]:
+        return align(stream, self.aligner, self.conf.label.batch_frames, self.fabric.device)
+
+    def paired(self) -> None:
+        self.out.streams["paired"] = self.aligned(open_pool(self.exp, "paired"))[0] if self.speaks else described(self.exp, "paired")
+
+    def speech_side(self) -> None:
+        """Recordings as they are; speech -> ASR: labels, selection, durations."""
+        streams, pseudo = self.out.streams, self.speaks and bool(self.wanted & {"pseudo", "speech"})
+        if "recordings" in self.wanted:
+            streams["recordings"] = replace(self.pool, name="recordings")
+        if not (pseudo or "labelled" in self.wanted):
+            return
+        if self.conf.label.source == "oracle":
+            self._certain(pseudo)
+            return
+        labels = self._labels(judge=pseudo and self.conf.label.judged > 0)
+        if "labelled" in self.wanted:
+            streams["labelled"] = _listed("labelled", self.pool, labels, "posteriors", labels.numbers("posterior") > 0)
+        kept = self._select(labels) if pseudo else np.arange(len(labels))
+        self.out.monitors |= label_quality(self.exp, labels, kept)
+
+    def _certain(self, pseudo: bool) -> None:
+        """The true transcripts in place of labels: the oracle control."""
+        known = with_texts(self.pool, "pseudo", true_texts(self.exp))
+        if pseudo:
+            self.out.streams["pseudo"], _ = self.aligned(known)
+        if "labelled" in self.wanted:
+            self.out.streams["labelled"] = replace(known, name="labelled", nbest=[[(text, 1.0)] for text in known.texts])
+
+    def _labels(self, judge: bool) -> Table:
+        """The speech pool as the recogniser hears it."""
+        search = label_search(self.exp, load_asr(self.start, self.exp.config, self.fabric.device), self.fabric)
+        job = LabelJob(self.exp, self.start, self.work / "labels", search, judge)
+        run(job, self.fabric, self.cluster)
+        labels = job.labels()
+        heard = {token for text in labels.subset(sample(len(labels))).column("text") for token in text.split()}
+        self.out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length}
+        self.out.monitors["empty_labels"] = float(np.mean(labels.numbers("tokens") == 0))
+        self.out.monitors["vocabulary"] = len(heard) / max(1, len(self._context(0)["paired_tokens"]))
+        return labels
+
+    def _select(self, labels: Table) -> NDArray[np.int64]:
+        """Makes `pseudo` of the labels that the rules keep, and `speech` of those that the synthesiser judged; returns what is kept."""
+        chosen = select(labels, self.conf.select_labels, LABEL_RULES, self.number, self._context(len(labels)))
+        kept = self.pool.subset(chosen.kept)
+        kept.name, kept.texts = "pseudo", labels.subset(chosen.kept).column("text")
+        self.out.streams["pseudo"], lost = self.aligned(kept)
+        chosen.drop(lost, "too short for its tokens")
+        _write_selection(self.work, "labels", labels, chosen, ("utt", "text", "logp", "posterior"))
+        self.out.streams["speech"] = _listed("speech", self.pool, labels, "tts", labels.numbers("judged") > 1)
+        return chosen.kept
+
+    def _context(self, pool: int) -> dict[str, Any]:
+        """What selection rules may know: nothing but the paired pool and the size of the speech pool."""
+        paired = {t for text in open_pool(self.exp, "paired").texts for t in text.split()}
+        return {"pool": pool, "paired_tokens": paired, "frames_per_token": read_json(self.exp.tokens / "stats.json")["frames_per_token"]}
+
+    def text_side(self) -> None:
+        """text -> TTS: synthetic speech, heard by the recogniser, selected."""
+        exp = self.exp
+        job = SpeakJob(exp, self.number, self.start, self.work / "synthetic")
+        self.out.streams["text"] = job.texts()
+        if "synthetic" not in self.wanted:
+            return
+        run(job, self.fabric, self.cluster)
+        spoken = job.spoken()
+        assert spoken.store is not None
+        table = spoken.store.table
+        chosen = select(table, self.conf.select_synthetic, SYNTHETIC_RULES, self.number, {})
+        self.out.streams["synthetic"] = spoken.subset(chosen.kept)
+        _write_selection(self.work, "synthetic", table, chosen, ("utt", "text", "heard", "spk"))
+        rhythm, tone = table.numbers("duration_std"), table.numbers("pitch_std")
+        sound = table.numbers("finite").astype(np.bool_) & np.isfinite(rhythm)  # an autoregressive synthesiser has no durations
+        if sound.any():
+            self.out.monitors |= {"tts_duration_std": float(rhythm[sound].mean()), "tts_pitch_std": float(tone[sound].mean())}
+        lending = [open_pool(exp, pool) for pool in self.conf.speak.speakers]
+        self.out.monitors |= voices(lending, self.out.streams["synthetic"], self.conf.speak.batch_frames, self.fabric.device)
+        some = table.subset(sample(len(table)))
+        self.out.monitors |= {
+            "synthetic_error": error_rate([t.split() for t in some.column("text")], [h.split() for h in some.column("heard")]),
+            "synthetic_kept": len(chosen.kept) / max(1, len(table)),
+        }
 
 
-def _aligned(exp: Experiment, stream: Stream, aligner: FrameCTC, fabric: Fabric) -> tuple[Stream, NDArray[np.bool_]]:
-    return align(stream, aligner, exp.config.rounds.label.batch_frames, fabric.device)
-
-
-def _speech_side(
-    exp: Experiment, number: int, start: Path, work: Path, aligner: FrameCTC, out: RoundData, fabric: Fabric, cluster: Cluster | None
-) -> None:
-    """speech -> ASR: labels, selection, durations."""
-    conf, pool = exp.config.rounds, open_pool(exp, "speech")
-    if conf.label.source == "oracle":
-        out.streams["pseudo"], _ = _aligned(exp, with_texts(pool, "pseudo", true_texts(exp)), aligner, fabric)
-        return
-    search = label_search(exp, load_asr(start, exp.config, fabric.device), fabric)
-    job = LabelJob(exp, start, work / "labels", search, judge=conf.label.judged > 0)
-    run(job, fabric, cluster)
-    labels = job.labels()
-    chosen = select(labels, conf.select_labels, LABEL_RULES, number, _context(exp, len(labels)))
-    kept = pool.subset(chosen.kept)
-    kept.name, kept.texts = "pseudo", labels.subset(chosen.kept).column("text")
-    out.streams["pseudo"], lost = _aligned(exp, kept, aligner, fabric)
-    chosen.drop(lost, "too short for its tokens")
-    _write_selection(work, "labels", labels, chosen, ("utt", "text", "logp", "posterior"))
-    out.streams["speech"] = _judged(pool, labels)
-    out.monitors |= label_quality(exp, labels, chosen.kept)
-    out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length}
-    out.monitors["empty_labels"] = float(np.mean(labels.numbers("tokens") == 0))
-    heard = {token for text in labels.subset(sample(len(labels))).column("text") for token in text.split()}
-    out.monitors["vocabulary"] = len(heard) / max(1, len(_context(exp, 0)["paired_tokens"]))
-
-
-def _context(exp: Experiment, pool: int) -> dict[str, Any]:
-    """What selection rules may know: nothing but the paired pool and the size of the speech pool."""
-    paired = {t for text in open_pool(exp, "paired").texts for t in text.split()}
-    return {"pool": pool, "paired_tokens": paired, "frames_per_token": read_json(exp.tokens / "stats.json")["frames_per_token"]}
-
-
-def _judged(pool: Stream, labels: Table) -> Stream:
-    """The utterances of which the synthesiser judged at least two hypotheses."""
-    nbest = Rewarded(labels)
-    keep = np.flatnonzero(labels.numbers("judged") > 1)
-    stream = pool.subset(keep)
-    stream.name, stream.nbest = "speech", nbest[keep]
+def _listed(name: str, pool: Stream, labels: Table, scores: str, known: NDArray[np.bool_]) -> Stream:
+    """The utterances that are `known`, with their labels, N-best lists, and a score of each hypothesis."""
+    keep = np.flatnonzero(known)
+    stream, some = pool.subset(keep), labels.subset(keep)
+    stream.name, stream.texts, stream.nbest = name, some.column("text"), Lists(some, scores)
     return stream
-
-
-def _text_side(exp: Experiment, number: int, start: Path, work: Path, out: RoundData, fabric: Fabric, cluster: Cluster | None) -> None:
-    """text -> TTS: synthetic speech, heard by the recogniser, selected."""
-    job = SpeakJob(exp, number, start, work / "synthetic")
-    out.streams["text"] = job.texts()
-    if "synthetic" not in wanted_streams(exp, number):
-        return
-    run(job, fabric, cluster)
-    spoken = job.spoken()
-    assert spoken.store is not None
-    table = spoken.store.table
-    chosen = select(table, exp.config.rounds.select_synthetic, SYNTHETIC_RULES, number, {})
-    out.streams["synthetic"] = spoken.subset(chosen.kept)
-    _write_selection(work, "synthetic", table, chosen, ("utt", "text", "heard", "spk"))
-    rhythm, tone = table.numbers("duration_std"), table.numbers("pitch_std")
-    sound = table.numbers("finite").astype(np.bool_) & np.isfinite(rhythm)  # an autoregressive synthesiser has no durations
-    if sound.any():
-        out.monitors |= {"tts_duration_std": float(rhythm[sound].mean()), "tts_pitch_std": float(tone[sound].mean())}
-    lending = [open_pool(exp, pool) for pool in exp.config.rounds.speak.speakers]
-    out.monitors |= voices(lending, out.streams["synthetic"], exp.config.rounds.speak.batch_frames, fabric.device)
-    some = table.subset(sample(len(table)))
-    out.monitors |= {
-        "synthetic_error": error_rate([t.split() for t in some.column("text")], [h.split() for h in some.column("heard")]),
-        "synthetic_kept": len(chosen.kept) / max(1, len(table)),
-    }
 
 
 def _write_selection(work: Path, name: str, items: Table, chosen: Selection, columns: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +14,14 @@ from torch import Tensor, nn
 
 from cycle.data import kaldi
 from cycle.data.batch import Batch, Loss
-from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.fusion import posteriors, prior_scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
 from cycle.models.vocabulary import Vocabulary
-from cycle.settings import Search
 
 Name = Literal["asr", "tts"]
 
@@ -50,32 +47,16 @@ class Origin:
         updates: how many the round has.
         language: how its texts are spelled.
         models: which are trained.
-
-    Args:
-        search: how the round labels speech, which is tuned with its recogniser.
     """
 
-    def __init__(self, exp: Experiment, folder: Path, device: torch.device, search: Callable[[Recognizer], Search]):
-        self.exp, self.folder, self.device, self._search = exp, folder, device, search
+    def __init__(self, exp: Experiment, folder: Path, device: torch.device):
+        self.exp, self.folder, self.device = exp, folder, device
         self.updates, self.language = exp.config.rounds.updates, exp.config.corpus.language
         self.models = frozenset(exp.config.models)
 
     @cached_property
     def asr(self) -> Recognizer:
         return load_asr(self.folder, self.exp.config, self.device).requires_grad_(False)
-
-    @cached_property
-    def search(self) -> Search:
-        return self._search(self.asr)
-
-    def transcribe(self, speech: Speech) -> list[list[tuple[str, float]]]:
-        """What the recogniser takes each utterance for, with probabilities in which the text-side prior has its say."""
-        lists = self.asr.transcribe(speech, self.search)
-        priors = prior_scores(lists, self.prior)
-        return [
-            [(hyp.text, p) for hyp, p in zip(hyps, posteriors(hyps, scores, self.search), strict=True)]
-            for hyps, scores in zip(lists, priors, strict=True)
-        ]
 
     @cached_property
     def tts(self) -> Synthesizer:
@@ -106,6 +87,7 @@ class Objective(Protocol):
     An objective may also have
 
     - `needs_texts: bool`: without true texts it has nothing to learn from, and streams that have none are refused;
+    - `needs_labels: bool`: it reads N-best lists with probabilities, and other streams than `labelled` are refused;
     - `begin(origin: Origin)`: called once before the first update, at a resume too; raises UserError where it cannot work;
     - `state() -> dict` and `load(state)`: what it must remember over an interruption, as tensors, numbers and strings.
     """

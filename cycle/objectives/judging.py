@@ -24,8 +24,8 @@ class TextJudge:
     Args:
         reward: name: weight; `error_rate` needs the batch's true texts, `cider` is CIDEr-D against all texts of a paired clip,
             `round_trip` the synthesiser's score of the recording under the transcript's own alignment, `text_prior` the n-gram's
-            log-probability per token, `teacher` minus the errors to be expected if the recogniser of the round's start, the prior
-            included, is right about what was said: for recordings without text.
+            log-probability per token, `teacher` minus the errors to be expected if the round's labels are right about what was said:
+            for recordings without text, on the stream `labelled`.
         level: unit of the error rate: token, syllable, word, char, ...
 
     Raises:
@@ -34,7 +34,7 @@ class TextJudge:
 
     def __init__(self, reward: Mapping[str, float], level: str = "token"):
         self.weights, self.level = rewards.named(reward, NAMES, "reward"), level
-        self.needs_texts = bool({"error_rate", "cider"} & self.weights.keys())
+        self.needs_texts, self.needs_labels = bool({"error_rate", "cider"} & self.weights.keys()), "teacher" in self.weights
         self.units: Units = list
         self.origin: Origin | None = None
 
@@ -68,8 +68,7 @@ class TextJudge:
         if name == "cider":
             return rewards.cider(texts, [batch.utt_ids[i] for i in places], self.cider)
         if name == "teacher":
-            assert batch.speech is not None
-            return rewards.expected_error_rate(texts, places, self.origin.transcribe(batch.speech), self.units)
+            return rewards.expected_error_rate(texts, places, batch.nbest, self.units)
         if name == "text_prior":
             return rewards.text_prior(texts, self.origin.prior)
         return rewards.reconstruction(batch, places, texts, models.tts, self.origin.aligner)

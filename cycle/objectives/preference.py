@@ -68,7 +68,7 @@ def compared(logp: Tensor, reference: Tensor, beta: float, stats: dict[str, floa
 class AsrDpo:
     """The recogniser's best and worst hypothesis of a recording; N-best lists are the reference's.
 
-    On a stream with N-best lists (`speech`) their rewards are the synthesiser's scores, made by the exchange. On others (`paired`) the
+    On a stream with N-best lists their rewards are made by the exchange: the synthesiser's scores (`speech`), probabilities (`labelled`). On others (`paired`) the
     reference searches, and `reward` judges.
 
     Args:

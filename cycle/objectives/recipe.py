@@ -9,8 +9,8 @@ from cycle.objectives.base import Objective, create
 from cycle.settings import Config, ObjectiveConf
 
 log = logging.getLogger("cycle")
-TEXTS = {"paired", "pseudo", "synthetic"}  # streams of speech with its text, whoever wrote it
-STREAMS = TEXTS | {"text", "speech", "recordings"}
+TEXTS = {"paired", "pseudo", "synthetic", "speech", "labelled"}  # streams of speech with its text, whoever wrote it
+STREAMS = TEXTS | {"text", "recordings"}
 
 
 def objectives(config: Config) -> dict[str, Objective]:
@@ -19,7 +19,7 @@ def objectives(config: Config) -> dict[str, Objective]:
     Built before anything runs, they tell of a mistake in the recipe at once and not after pretraining.
 
     Raises:
-        UserError: an objective, an argument or a stream that does not exist, or one that needs texts on streams that have none.
+        UserError: an objective, an argument or a stream that does not exist, or one that needs texts or labels on streams that have none.
     """
     made = {}
     for name, conf in config.rounds.objectives.items():
@@ -35,6 +35,8 @@ def objectives(config: Config) -> dict[str, Objective]:
             continue
         if getattr(objective, "needs_texts", False):
             _refuse_without_texts(conf, config.rounds.count, where)
+        if getattr(objective, "needs_labels", False):
+            _refuse_without_labels(conf, where)
         made[name] = objective
     return made
 
@@ -45,4 +47,11 @@ def _refuse_without_texts(conf: ObjectiveConf, rounds: int, where: str) -> None:
         streams = conf.shares(number)
         if streams and not set(streams) & TEXTS:
             what = f"its reward needs texts, and {' and '.join(streams)} have none"
-            raise UserError(what, where, "take the reward teacher or round_trip, with error_rate: 0")
+            raise UserError(what, where, "take the stream labelled, or the reward round_trip, with error_rate: 0")
+
+
+def _refuse_without_labels(conf: ObjectiveConf, where: str) -> None:
+    """Raises UserError for a stream whose lists have no probabilities, or that has none."""
+    for stream in sorted(conf.streams()):
+        if stream != "labelled":
+            raise UserError(f"the reward teacher needs labels, and {stream} has none", f"{where}.mix", "give it the stream labelled alone")

@@ -101,7 +101,7 @@ class Scst:
         if samples < (2 if baseline == "others" else 1) or temperature <= 0:
             raise UserError(f"samples: {samples}, temperature: {temperature}", "args", "others needs two samples; temperature is above 0")
         self.samples, self.baseline, self.by, self.temperature, self.varied = samples, baseline, branch(by), temperature, varied
-        self.needs_texts = self.judge.needs_texts
+        self.needs_texts, self.needs_labels = self.judge.needs_texts, self.judge.needs_labels
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)
@@ -154,7 +154,7 @@ class Mwer:
     ):
         self.judge = TextJudge(reward or {"error_rate": 1.0}, level)
         self.search, self.by, self.varied = list_search(search, nbest), branch(by), varied
-        self.needs_texts = self.judge.needs_texts
+        self.needs_texts, self.needs_labels = self.judge.needs_texts, self.judge.needs_labels
 
     def begin(self, origin: Origin) -> None:
         self.judge.begin(origin)

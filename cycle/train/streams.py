@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 
 from cycle.data.batch import Batch, pad, speech_of
 from cycle.data.features import FRAMES_PER_TOKEN, FeatureStore
+from cycle.data.table import Column
 
 LONGEST = 256  # utterances in a batch at most
 
 
 @dataclass
 class Stream:
-    """Utterances of one origin (paired, pseudo, synthetic, text, speech). Columns may be views of files: reading one costs what is read.
+    """Utterances of one origin (paired, pseudo, synthetic, text, speech, labelled, recordings). Columns may be views of files: reading one costs what is read.
 
     Attributes:
         frames: (N,) length, or for texts about how long they will sound.
         rows: (N,) place of each utterance in the store.
         durations: (L + 1,) frames per token each, for synthesiser training.
-        nbest: hypotheses with the synthesiser's reward.
+        nbest: hypotheses with a score, see `Batch`.
     """
 
     name: str
@@ -53,13 +54,9 @@ class Stream:
         """Some of the utterances, in the given order."""
         index = np.asarray(keep, dtype=np.int64)
         rows = self.rows[index] if self.store is not None else self.rows
-        return Stream(self.name, _pick(self.utt_ids, index), _pick(self.spks, index), _pick(self.texts, index), self.frames[index],
-                      self.store, rows, _pick(self.durations, index), _pick(self.nbest, index))  # fmt: skip
-
-
-def _pick(values: Any, index: NDArray[np.int64]) -> Any:
-    """A list's items, or a view of a column."""
-    return [values[i] for i in index] if isinstance(values, list) else values if values is None else values[index]
+        columns = (self.utt_ids, self.spks, self.texts, self.durations, self.nbest)
+        utt_ids, spks, texts, durations, nbest = Column.picked(columns, index)
+        return Stream(self.name, utt_ids, spks, texts, self.frames[index], self.store, rows, durations, nbest)
 
 
 def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
@@ -151,10 +148,11 @@ class Mixture:
             n = max(1, round(total * share / whole))
             start = epoch * n
             for lap in range(start // len(stream), (start + n - 1) // len(stream) + 1):
-                order = np.random.default_rng(seed_of(self.seed, "lap", number, lap)).permutation(len(stream))
+                order = np.arange(len(stream), dtype=np.int32)
+                np.random.default_rng(seed_of(self.seed, "lap", number, lap)).shuffle(order)
                 low, high = max(start - lap * len(stream), 0), min(start + n - lap * len(stream), len(stream))
                 drawn.append((number, order[low:high]))
-        return np.concatenate([np.full(len(i), n, np.int16) for n, i in drawn]), np.concatenate([i.astype(np.int32) for _, i in drawn])
+        return np.concatenate([np.full(len(i), n, np.int16) for n, i in drawn]), np.concatenate([i for _, i in drawn])
 
     def _epoch(self, epoch: int) -> Epoch:
         if epoch not in self._epochs:
@@ -163,7 +161,10 @@ class Mixture:
             lengths = np.zeros(len(parts), dtype=np.int32)
             for number, known in enumerate(self._lengths):
                 lengths[parts == number] = known[places[parts == number]]
-            order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)), kind="stable")
+            noisy = rng.uniform(0.85, 1.15, len(lengths))
+            noisy *= lengths  # in its place: with millions, every copy counts
+            order = np.argsort(noisy, kind="stable")
+            del noisy
             starts = np.array(cuts(lengths[order], self.budget))
             self._epochs = {epoch: Epoch(parts[order], places[order], starts, rng.permutation(len(starts) - 1))}
         return self._epochs[epoch]

@@ -77,9 +77,10 @@ def pools(exp: Experiment, size: int) -> None:
             table.write(folder / f"{start // SHARD:05d}.arrow", rows, RECORDING)
     rows = ({"utt": f"text-{n:08d}", "spk": "", "text": text(n), "frames": FRAMES_PER_TOKEN * TOKENS_EACH} for n in range(size))
     table.write(exp.feats("text") / "00000.arrow", rows, RECORDING)
-    (exp.oracle / "speech").mkdir(parents=True)
-    with open(exp.oracle / "speech/tokens", "w") as handle:
-        handle.writelines(f"speech-{n:08d} {text(n)}\n" for n in range(size))
+    for folder, pool, count in ((exp.oracle / "speech", "speech", size), (exp.data("paired"), "paired", 500)):
+        folder.mkdir(parents=True)
+        with open(folder / "tokens", "w") as handle:
+            handle.writelines(f"{pool}-{n:08d} {text(n)}\n" for n in range(count))
     exp.tokens.mkdir(parents=True)
     exp.voices.mkdir()
     np.save(exp.voices / "speakers.npy", np.array(["s"]))

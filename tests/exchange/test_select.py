@@ -92,4 +92,5 @@ def test_the_prior_may_change_the_choice():
     chosen = choose("u", 9, hyps, [-5.0, -1.0], Search(prior_weight=0.5))
     assert chosen.text == "b" and chosen.logp == -1.5 and chosen.nbest == ["b", "a"]
     assert chosen.posterior == pytest.approx(1 / (1 + pow(2.718281828, -1.5)), abs=1e-6)  # scores -2 and -3.5
+    assert chosen.posteriors == pytest.approx([chosen.posterior, 1 - chosen.posterior])
     assert choose("u", 9, [], [], Search()).text == ""

@@ -17,7 +17,7 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Origin, begin, nothing
-from cycle.settings import FrameModel, Optimizer, Run, Search
+from cycle.settings import FrameModel, Optimizer, Run
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture
 from tests.models.test_espnet import SPKS, TEXTS, recognizer, synthesizer
@@ -99,7 +99,7 @@ def test_the_origin_is_the_folder_frozen(tmp_path):
     np.save(exp.voices / "speakers.npy", np.array(["s1", "s2"]))
     np.save(exp.voices / "vectors.npy", np.eye(2, dtype=np.float16))
     NGram.fit([t.split() for t in TEXTS], order=2).save(exp.tokens / "prior.json")
-    origin = Origin(exp, exp.round(0), torch.device("cpu"), lambda asr: Search("ctc_greedy"))
+    origin = Origin(exp, exp.round(0), torch.device("cpu"))
     assert origin.asr is origin.asr and not origin.asr.training and origin.updates == config.rounds.updates and origin.language == "cmn"
     for mine, saved in ((origin.asr, asr), (origin.tts, tts)):
         assert not any(p.requires_grad for p in mine.parameters())

@@ -26,7 +26,9 @@ def test_every_recipe_and_control_is_built(recipe, control):
         ([f"{MWER}.args.nbest=1"], "a list needs two hypotheses"),
         ([f"{MWER}.mix={{paired: 0, recordings: 1}}"], "recordings have none"),
         ([f"{MWER}.mix={{paired: [1, 1, 0], recordings: 1}}", "rounds.count=3"], "recordings have none"),
-        ([f"{MWER}.mix={{paired: 0, speech: 1, text: 1}}"], "speech and text have none"),
+        ([f"{MWER}.mix={{paired: 0, recordings: 1, text: 1}}"], "recordings and text have none"),
+        (["rounds.objectives.asr_mwer_recordings.mix={labelled: 0, speech: 1}"], "needs labels, and speech has none"),
+        (["rounds.objectives.asr_mwer_recordings.mix={labelled: 1, paired: [0, 1]}"], "needs labels, and paired has none"),
     ],
 )
 def test_mistakes_are_named(words, said):
@@ -36,8 +38,10 @@ def test_mistakes_are_named(words, said):
 
 def test_what_needs_no_texts_may_have_none():
     """With error rates every recording would be skipped, and the recipe would be the supervised one by another name."""
-    mix, teacher = f"{MWER}.mix={{paired: 0, recordings: 1}}", f"{MWER}.args={{reward: {{error_rate: 0, teacher: 1}}}}"
-    assert "asr_mwer" in objectives(load("mini", "mwer", [mix, teacher]))
+    mix, reward = f"{MWER}.mix={{paired: 0, recordings: 1}}", f"{MWER}.args={{reward: {{error_rate: 0, round_trip: 1}}}}"
+    assert "asr_mwer" in objectives(load("mini", "mwer", [mix, reward]))
+    labels, teacher = f"{MWER}.mix={{paired: 0, labelled: 1}}", f"{MWER}.args={{reward: {{error_rate: 0, teacher: 1}}}}"
+    assert "asr_mwer" in objectives(load("mini", "mwer", [labels, teacher]))
     late = f"{MWER}.mix={{paired: [1, 1, 0], recordings: 1}}"
     assert "asr_mwer" in objectives(load("mini", "mwer", [late, "rounds.count=2"]))  # the round without texts never comes
 

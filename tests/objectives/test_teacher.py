@@ -1,19 +1,18 @@
-"""The reward without transcripts: errors to be expected if the round's start is right."""
+"""The reward without transcripts: errors to be expected if the round's labels are right."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cycle.data.batch import Hypothesis
-from cycle.models.ngram import NGram
-from cycle.objectives.base import Models, Origin
+from cycle.data.batch import Batch
+from cycle.objectives.base import Models
 from cycle.objectives.judging import TextJudge
 from cycle.objectives.sequence import Mwer, Scst
 from cycle.rewards import expected_error_rate
-from cycle.settings import Search
 from tests.objectives.toy import STRINGS, ToyRecognizer, toy_batch
 
 SURE = [[("a b", 1.0)]]
@@ -46,14 +45,19 @@ def _edits(a: tuple[str, ...], b: tuple[str, ...]) -> int:
     return min(_edits(a[1:], b) + 1, _edits(a, b[1:]) + 1, _edits(a[1:], b[1:]) + (a[0] != b[0]))
 
 
-def origin(truths: list[list[tuple[str, float]]]) -> SimpleNamespace:
-    return SimpleNamespace(language="letters", models=frozenset({"asr"}), transcribe=lambda speech: truths)
+ORIGIN = SimpleNamespace(language="letters", models=frozenset({"asr"}))
+
+
+def labelled(truths: list[list[tuple[str, float]]]) -> Batch:
+    """Recordings with lists, as the stream `labelled` has them."""
+    return replace(toy_batch([""] * len(truths)), nbest=truths)
 
 
 def test_each_transcript_is_judged_by_its_own_recording():
     judge = TextJudge({"teacher": 2.0})
-    judge.begin(origin([[("a b", 1.0)], [("c", 1.0)]]))  # type: ignore[arg-type]
-    reward, valid = judge(toy_batch(["", ""]), [["a b", "a"], ["c"]], Models(None, None))  # type: ignore[arg-type]
+    judge.begin(ORIGIN)  # type: ignore[arg-type]
+    batch = labelled([[("a b", 1.0)], [("c", 1.0)]])
+    reward, valid = judge(batch, [["a b", "a"], ["c"]], Models(None, None))  # type: ignore[arg-type]
     assert reward.tolist() == [[0.0, -1.0], [0.0, 0.0]] and valid.tolist() == [[True, True], [True, False]]
 
 
@@ -68,35 +72,18 @@ def test_each_transcript_is_judged_by_its_own_recording():
 def test_it_learns_from_recordings_alone_what_the_teacher_takes_for_true(objective):
     torch.manual_seed(0)
     toy, goal = ToyRecognizer(), [("b c", 0.7), ("b a", 0.3)]
-    objective.begin(origin([goal] * 8))
-    assert not objective.needs_texts
+    objective.begin(ORIGIN)
+    assert objective.needs_labels and not objective.needs_texts
     risk = torch.tensor([-r for r in expected_error_rate(STRINGS, [0] * len(STRINGS), [goal]) if r is not None])
     before = float((toy.p() * risk).sum().detach())
     optimizer = torch.optim.Adam(toy.parameters(), 0.05)
     for step in range(200):
         optimizer.zero_grad()
-        objective(toy_batch([""] * 8), Models(toy, None), step).value.backward()  # type: ignore[arg-type]
+        objective(labelled([goal] * 8), Models(toy, None), step).value.backward()  # type: ignore[arg-type]
         optimizer.step()
     after = float((toy.p() * risk).sum().detach())
     assert before > 0.7 and after < float(risk.min()) + 0.1
     assert toy.greedy() == "b c"
-
-
-def test_what_the_teacher_writes_has_the_probabilities_of_recogniser_and_prior():
-    class Fixed:
-        def transcribe(self, speech, search):
-            assert search.prior_weight == 1.0
-            return [[Hypothesis("a", -1.0), Hypothesis("b", -1.0)] for _ in speech.lengths]
-
-    made = Origin.__new__(Origin)
-    prior = NGram.fit([["a"], ["a"], ["a"], ["b"]], order=1)
-    made.__dict__ |= {"asr": Fixed(), "search": Search(prior_weight=1.0), "prior": prior}
-    found = made.transcribe(toy_batch(["", ""]).speech)
-    shares = [torch.tensor([prior.logp([t])]).exp().item() for t in "ab"]
-    assert len(found) == 2
-    for row in found:
-        assert [text for text, _ in row] == ["a", "b"]
-        assert [p for _, p in row] == pytest.approx([s / sum(shares) for s in shares], rel=1e-5)
 
 
 def test_true_texts_are_needed_where_errors_are_counted():

@@ -16,7 +16,7 @@ from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 from cycle.settings import ObjectiveConf, Rounds
 
 # Which pool each stream comes from, in the order they are drawn.
-STREAMS = {"paired": "paired", "pseudo": "speech", "speech": "speech", "recordings": "speech", "synthetic": "text", "text": "text"}
+STREAMS = {"paired": "paired", "pseudo": "speech", "speech": "speech", "labelled": "speech", "recordings": "speech", "synthetic": "text", "text": "text"}
 TINT = {"paired": GREY, "speech": BLUE, "text": RED}
 LEFT, RIGHT, LINE = 26.0, 84.0, 5.2  # where the streams stand in a width of 100; height of an objective's line
 
@@ -53,10 +53,11 @@ def _row(kind: str, name: str, **values: Cell) -> dict[str, Cell]:
 def _steps(conf: Rounds, drawn: Sequence[str]) -> dict[str, str]:
     """What the models of the round before do with each unpaired pool."""
     steps = {}
-    if {"pseudo", "speech"} & set(drawn):
+    if {"pseudo", "speech", "labelled"} & set(drawn):
         who = "true texts (control)" if conf.label.source == "oracle" else "ASR labels"
-        judged = "TTS judges" if conf.label.judged and conf.label.source != "oracle" else ""
-        steps["speech"] = ", ".join(filter(None, [who, judged, _rules(conf.select_labels)]))
+        chosen = bool({"pseudo", "speech"} & set(drawn))
+        judged = "TTS judges" if chosen and conf.label.judged and conf.label.source != "oracle" else ""
+        steps["speech"] = ", ".join(filter(None, [who, judged, _rules(conf.select_labels) if chosen else ""]))
     if "synthetic" in drawn:
         steps["text"] = ", ".join(filter(None, ["TTS speaks, ASR listens", _rules(conf.select_synthetic)]))
     return steps
@@ -72,7 +73,8 @@ def _stream_counts(story: Story) -> dict[str, int]:
     pools = {row.name: row.utterances for row in history.pools(story)}
     spoken = story.exp.config.rounds.speak.count
     texts = min(pools.get("text", 0), spoken) if spoken > 0 else pools.get("text", 0)
-    counts = {"paired": pools.get("paired", 0), "recordings": pools.get("speech", 0), "text": texts, "synthetic": texts}
+    counts = {"paired": pools.get("paired", 0), "labelled": pools.get("speech", 0), "recordings": pools.get("speech", 0),
+              "text": texts, "synthetic": texts}
     done = [row["round"] for row in story.rounds if row["round"]]
     kept = history.selection_counts(story, done[-1]) if done else {}
     names = {"pseudo": "labels_kept", "synthetic": "synthetic_kept"}
