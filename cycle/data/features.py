@@ -145,11 +145,7 @@ class FeatureStore:
         self.frames: NDArray[np.int32] = self.table.numbers("frames").astype(np.int32, copy=False)
         self._files = files
         self._layout = lru_cache(OPEN)(_layout)
-        sizes = self.table.sizes
-        self._shard = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
-        ends = self.frames.cumsum()
-        firsts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)] if files else ends
-        self._start = (ends - self.frames - firsts[self._shard]).astype(np.int32)  # in its shard
+        self._ends = np.cumsum(self.table.sizes, dtype=np.int64)  # of each file's utterances
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -162,10 +158,12 @@ class FeatureStore:
 
     def _read(self, index: int, suffix: str) -> NDArray[np.float16]:
         """Read, not mapped: pages of a mapped file count as this process's memory, and a large pool would grow into it."""
-        file = self._files[self._shard[index]].with_suffix(suffix)
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        file, first = self._files[shard].with_suffix(suffix), int(self._ends[shard]) - self.table.sizes[shard]
         offset, width = self._layout(file)
         row, frames = int(np.prod(width)), int(self.frames[index])
-        start = offset + int(self._start[index]) * row * np.dtype(np.float16).itemsize
+        before = int(self.frames[first:index].sum(dtype=np.int64))  # summed up when asked for: a shard is short, a pool is not
+        start = offset + before * row * np.dtype(np.float16).itemsize
         return np.fromfile(file, np.float16, frames * row, offset=start).reshape(frames, *width)
 
 

@@ -9,39 +9,56 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+from bisect import bisect_right
 from pathlib import Path
 
 import pyarrow as pa
 
 TOGETHER = 1 << 16  # values that are read before the pages behind them are given back
-ALONE = 128  # as many values a single one counts as: the kernel maps 64 kB around it
+ALONE = 512  # as many values a single one counts as: the kernel maps 64 kB around it
 _DONTNEED = 4  # MADV_DONTNEED of Linux; of a mapped file it loses nothing
 
 
 class Pages:
-    """The mappings of some files, and how much was read of them."""
+    """The mappings of some files, and how much was read of which."""
 
     def __init__(self) -> None:
         self._mapped: list[pa.Buffer] = []
+        self._ends: list[int] = []  # of each file's rows, counted through all files
+        self._touched: set[int] = set()
         self._read = 0
 
-    def open(self, file: Path) -> pa.NativeFile:
-        """Maps a file."""
+    def open(self, file: Path) -> pa.Table:
+        """The rows of an Arrow file, mapped."""
         self._mapped.append(pa.memory_map(str(file)).read_buffer())
-        return pa.BufferReader(self._mapped[-1])
+        rows = pa.ipc.open_file(pa.BufferReader(self._mapped[-1])).read_all()
+        self._ends.append(len(rows) + (self._ends[-1] if self._ends else 0))
+        return rows
+
+    def read_row(self, row: int) -> None:
+        """Says that a value was read, of a row counted through all files."""
+        self._touched.add(bisect_right(self._ends, row))
+        self._count(ALONE)
 
     def read(self, values: int) -> None:
-        """Says that values were read, and gives the pages back now and then."""
+        """Says that many values were read, of any file."""
+        self._touched.update(range(len(self._mapped)))
+        self._count(values)
+
+    def _count(self, values: int) -> None:
         self._read += values
         if self._read >= TOGETHER:
             self._read = 0
             self.give_back()
 
     def give_back(self) -> None:
-        """Drops all pages; only on Linux, elsewhere they stay."""
+        """Drops the pages of what was read, and what the heap keeps of arrays that were freed; only on Linux, elsewhere they stay."""
+        touched, self._touched = self._touched, set()  # threads go on reading
         if not sys.platform.startswith("linux"):
             return
-        with contextlib.suppress(AttributeError, OSError):  # a C library without madvise
-            madvise = ctypes.CDLL(None).madvise
-            for buffer in self._mapped:
-                madvise(ctypes.c_void_p(buffer.address), ctypes.c_size_t(buffer.size), _DONTNEED)
+        with contextlib.suppress(AttributeError, OSError):  # a C library without these
+            libc = ctypes.CDLL(None)
+            for file in touched.intersection(range(len(self._mapped))):
+                buffer = self._mapped[file]
+                libc.madvise(ctypes.c_void_p(buffer.address), ctypes.c_size_t(buffer.size), _DONTNEED)
+            libc.malloc_trim(0)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cycle.data.pages import ALONE, TOGETHER, Pages
+from cycle.data.pages import TOGETHER, Pages
 from cycle.files import atomic_write
 
 Index = NDArray[np.int64]
@@ -46,8 +46,9 @@ class Column[T](Sequence[T]):
     def __getitem__(self, key: slice | Sequence[int] | Index) -> Column[T]: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, np.integer)):
-            value = self._values[int(self._index[key])].as_py()
-            self._pages.read(ALONE)
+            row = int(self._index[key])
+            value = self._values[row].as_py()
+            self._pages.read_row(row)
             return value
         return Column(self._values, self._index[key], self._pages)
 
@@ -79,7 +80,7 @@ class Table:
 
     def __init__(self, files: Sequence[Path], schema: pa.Schema):
         self._pages = Pages()
-        parts = [pa.ipc.open_file(self._pages.open(file)).read_all() for file in files]
+        parts = [self._pages.open(file) for file in files]
         self.sizes = [len(part) for part in parts]
         self._table = pa.concat_tables(parts) if parts else schema.empty_table()
         self._index: Places = np.arange(len(self._table), dtype=np.int32)

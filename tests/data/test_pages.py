@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from cycle.data import table
-from cycle.data.pages import TOGETHER
+from cycle.data.pages import ALONE, TOGETHER
 from cycle.data.table import Table
 
 SCHEMA = pa.schema([("utt", pa.string()), ("text", pa.string())])
@@ -42,3 +42,20 @@ def test_pages_are_given_back_and_come_back(tmp_path):
     for _ in some.rows():
         pass
     assert resident(path) < 0.1 * size
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are given back on Linux only")
+@pytest.mark.parametrize("row", [0, 1999, 2000, 3999, 4000, 5999])
+def test_of_many_files_those_are_dropped_that_were_read(tmp_path, row):
+    paths = [tmp_path / f"{n}.arrow" for n in range(3)]
+    for path in paths:
+        table.write(path, ({"utt": "u", "text": "a b c d e f g h " * 4} for _ in range(2000)), SCHEMA)
+    some = Table(paths, SCHEMA)
+    texts, read = some.column("text"), paths[row // 2000]
+    some._pages.read(TOGETHER)
+    untouched = [resident(path) for path in paths]
+    for _ in range(TOGETHER // ALONE - 1):
+        texts[row]
+    assert resident(read) > untouched[paths.index(read)]
+    texts[row]
+    assert [resident(path) for path in paths] == untouched
