@@ -43,22 +43,30 @@ class Pages:
     def read(self, values: int) -> None:
         """Says that many values were read, of any file."""
         self._touched.update(range(len(self._mapped)))
-        self._count(values)
+        if self._count(values):
+            trim()  # large arrays come and go here; among single values it would take from training what that wants again at once
 
-    def _count(self, values: int) -> None:
+    def _count(self, values: int) -> bool:
         self._read += values
-        if self._read >= TOGETHER:
+        full = self._read >= TOGETHER
+        if full:
             self._read = 0
             self.give_back()
+        return full
 
     def give_back(self) -> None:
-        """Drops the pages of what was read, and what the heap keeps of arrays that were freed; only on Linux, elsewhere they stay."""
+        """Drops the pages of what was read; only on Linux, elsewhere they stay."""
         touched, self._touched = self._touched, set()  # threads go on reading
         if not sys.platform.startswith("linux"):
             return
-        with contextlib.suppress(AttributeError, OSError):  # a C library without these
-            libc = ctypes.CDLL(None)
+        with contextlib.suppress(AttributeError, OSError):  # a C library without madvise
+            madvise = ctypes.CDLL(None).madvise
             for file in touched.intersection(range(len(self._mapped))):
                 buffer = self._mapped[file]
-                libc.madvise(ctypes.c_void_p(buffer.address), ctypes.c_size_t(buffer.size), _DONTNEED)
-            libc.malloc_trim(0)
+                madvise(ctypes.c_void_p(buffer.address), ctypes.c_size_t(buffer.size), _DONTNEED)
+
+
+def trim() -> None:
+    """Gives back what glibc's heap keeps of arrays that were freed; with another C library nothing happens."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
