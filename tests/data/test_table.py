@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cycle.data import table
-from cycle.data.table import Ragged, Table
+from cycle.data.table import Column, Ragged, Table
 
 SCHEMA = pa.schema([("utt", pa.string()), ("n", pa.int32()), ("many", pa.list_(pa.float64()))])
 
@@ -49,3 +49,16 @@ def test_ragged():
     assert [r.tolist() for r in ragged] == [[1, 2, 3], [], [4], [5, 6]] and ragged.sizes.tolist() == [3, 0, 1, 2]
     view = ragged[np.array([3, 0])]
     assert [r.tolist() for r in view] == [[5, 6], [1, 2, 3]] and view[-1].dtype == np.int64
+
+
+def test_columns_picked_together(three):
+    """Views of the same rows share their places, those of other rows keep their own; lists and what is missing come along."""
+    turned = three.subset(range(7, -1, -1))
+    keep = np.array([4, 0, 4])
+    utts, many, other, words, missing = Column.picked(
+        [three.column("utt"), three.column("many"), turned.column("utt"), list("abcdefgh"), None], keep
+    )
+    assert list(utts) == ["u4", "u0", "u4"] and list(many) == [[4.0, None], [0.0, None], [4.0, None]] and list(other) == ["u3", "u7", "u3"]
+    assert words == ["e", "a", "e"] and missing is None
+    assert utts._index is many._index and utts._index is not other._index
+    assert list(Column.picked([utts], np.array([1]))[0]) == ["u0"]
