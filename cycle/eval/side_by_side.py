@@ -1,5 +1,5 @@
 """Recipes against one of them, over several seeds: `python -m cycle.eval.side_by_side EXP... [--against supervised]`; with `--controls`,
-all systems of experiments of one recipe.
+all systems of experiments of one recipe; with `--rows FILE`, beside those of earlier sittings.
 
 Rates and differences are drawn anew over utterances and over seeds, both with replacement, the same draws for every recipe; p-values are
 two-sided as in `cycle.eval.bootstrap.paired_p` and corrected for the number of recipes (Holm 1979).
@@ -7,21 +7,20 @@ two-sided as in `cycle.eval.bootstrap.paired_p` and corrected for the number of 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cycle.errors import UserError
-from cycle.eval import per_utt, tables
+from cycle.eval import per_utt, sittings, tables
+from cycle.eval.sittings import Array, Scores
 from cycle.files import read_json
 
 HEADER = ("recipe", "seeds", "error %", "95 % interval", "fewer errors %", "p", "p (Holm)")
 VALUES = ("recipe", "seeds", "value", "95 % interval", "gain %", "p", "p (Holm)")  # of a metric that is no error rate
-Array = NDArray[np.float64]
-Scores = dict[str, dict[int, Array]]
 
 
 def resampled(errors: Array, refs: Array, resamples: int = 10_000, seed: int = 1) -> Array:
@@ -56,14 +55,14 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-def read(paths: Sequence[Path], controls: bool = False) -> tuple[Scores, Array]:
+def read(paths: Sequence[Path], controls: bool = False) -> tuple[Scores, list[str], Array]:
     """Errors of each recipe's own system, or values of the items with 1 for a reference.
 
     Args:
         controls: of the baseline and of what `--controls` ran too.
 
     Returns:
-        system: seed: (N,); and (N,) reference units.
+        system: seed: (N,); the utterances; and (N,) reference units.
 
     Raises:
         UserError: an experiment is not finished, or two have the same system and seed, or they differ in utterances.
@@ -87,7 +86,7 @@ def read(paths: Sequence[Path], controls: bool = False) -> tuple[Scores, Array]:
         system: {seed: np.array([by_seed[seed][u][0] for u in utts], dtype=np.float64) for seed in sorted(by_seed)}
         for system, by_seed in found.items()
     }
-    return errors, np.array([truth[u] for u in utts], dtype=np.float64)
+    return errors, utts, np.array([truth[u] for u in utts], dtype=np.float64)
 
 
 def shared(one: dict[int, Array], other: dict[int, Array]) -> tuple[Array, Array]:
@@ -135,20 +134,41 @@ def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = Fal
     return out
 
 
+def gathered(paths: Sequence[Path], controls: bool, kept: Path | None) -> tuple[Scores, Array]:
+    """What `read` finds in the experiments and what `kept` has of earlier sittings, which then holds both.
+
+    Raises:
+        UserError: as `read`, or the earlier ones were scored on other utterances.
+    """
+    if kept is None or not kept.exists():
+        scores, utts, refs = read(paths, controls)
+    else:
+        scores, utts, refs = sittings.read(kept)
+        if paths:
+            new, *truth = read(paths, controls)
+            if truth[0] != utts or not np.array_equal(truth[1], refs):
+                raise UserError("was scored on other utterances than these experiments", kept, "name another file, or the same test pool")
+            scores = sittings.joined(scores, new)
+    if kept is not None and paths:
+        sittings.write(kept, scores, utts, refs)
+    return scores, refs
+
+
 def main(words: Sequence[str]) -> None:
-    paths, against, controls = [w for w in words if w != "--controls"], "supervised", "--controls" in words
-    if "--against" in paths[:-1]:
-        place = paths.index("--against")
-        against = paths[place + 1]
-        del paths[place : place + 2]
-    if not paths or any(p.startswith("-") for p in paths):
-        raise UserError("python -m cycle.eval.side_by_side EXP... [--against RECIPE] [--controls]", None)
-    errors, refs = read([Path(p) for p in paths], controls)
-    rises = {bool(read_json(Path(p) / "summary.json").get("higher_is_better")) for p in paths}
+    parser = argparse.ArgumentParser("python -m cycle.eval.side_by_side", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("exp", nargs="*", type=Path, help="finished experiments")
+    parser.add_argument("--against", default="supervised", metavar="RECIPE")
+    parser.add_argument("--controls", action="store_true", help="all systems of experiments of one recipe")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="a table of errors of earlier sittings; these experiments are added to it")
+    options = parser.parse_args(list(words))
+    if not options.exp and not (options.rows and options.rows.exists()):
+        raise UserError("no experiments are named", None, "python -m cycle.eval.side_by_side EXP... or --rows FILE")
+    errors, refs = gathered(options.exp, options.controls, options.rows)
+    rises = {bool(read_json(path / "summary.json").get("higher_is_better")) for path in options.exp}
     if len(rises) > 1:
         raise UserError("some are judged by errors, others by values", None, "compare experiments with one metric")
-    higher = rises.pop()
-    print(tables.markdown(VALUES if higher else HEADER, rows(errors, refs, against, higher)), end="")
+    higher = True in rises
+    print(tables.markdown(VALUES if higher else HEADER, rows(errors, refs, options.against, higher)), end="")
 
 
 if __name__ == "__main__":

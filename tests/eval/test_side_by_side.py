@@ -5,7 +5,7 @@ import pytest
 
 from cycle.errors import UserError
 from cycle.eval.bootstrap import paired_p
-from cycle.eval.side_by_side import holm, main, p_value, read, resampled, rows
+from cycle.eval.side_by_side import gathered, holm, main, p_value, read, resampled, rows
 from cycle.files import write_json
 
 
@@ -57,7 +57,8 @@ def experiment(folder, recipe, seed, errors, **others):
 def test_reading_and_the_table(tmp_path, capsys):
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for r, s, e in
                (("mwer", 2, [0, 1]), ("mwer", 1, [1, 1]), ("supervised", 1, [2, 2]), ("supervised", 2, [4, 0]))]  # fmt: skip
-    errors, refs = read(folders)
+    errors, utts, refs = read(folders)
+    assert utts == ["u0", "u1"]
     assert {seed: row.tolist() for seed, row in errors["mwer"].items()} == {1: [1, 1], 2: [0, 1]} and refs.tolist() == [4, 4]
     main([*map(str, folders), "--against", "supervised"])
     printed = capsys.readouterr().out
@@ -67,7 +68,7 @@ def test_reading_and_the_table(tmp_path, capsys):
 def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for r, s, e in
                (("dpo", 2, [1, 1]), ("supervised", 1, [4, 4]), ("supervised", 2, [2, 2]))]  # fmt: skip
-    table = {row[0]: row for row in rows(*read(folders), "supervised")}
+    table = {row[0]: row for row in rows(*gathered(folders, False, None), "supervised")}
     assert table["dpo"][1:3] == ("1", "25.00") and table["supervised"][1:3] == ("2", "75.00")
     assert table["dpo"][4] == "+50.0"  # to seed 2 alone: 2 errors for 4
 
@@ -75,7 +76,7 @@ def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
 def test_a_recipe_of_an_easy_seed_is_not_above_what_beats_it(tmp_path):
     found = {("dpo", 2): [1, 2], ("mwer", 1): [3, 3], ("mwer", 2): [1, 1], ("supervised", 1): [4, 4], ("supervised", 2): [1, 1]}
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for (r, s), e in found.items()]
-    table = rows(*read(folders), "supervised")
+    table = rows(*gathered(folders, False, None), "supervised")
     assert [row[0] for row in table] == ["mwer", "supervised", "dpo"]
     assert [row[2] for row in table] == ["50.00", "62.50", "37.50"]  # whatever the rates say
 
@@ -95,6 +96,33 @@ def test_mistakes_are_named(tmp_path):
     other = experiment(tmp_path / "c", "dpo", 1, [0, 1, 2])
     for words, said in (([one, two, "--against", "mwer"], "no seed in common"), ([one, one], "so has another"),
                         ([one, other], "other utterances"), ([one], "no recipe 'supervised'"),
-                        ([tmp_path / "none"], "no finished experiment"), ([], "EXP")):  # fmt: skip
+                        ([tmp_path / "none"], "no finished experiment"), ([], "no experiments are named")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             main([str(w) for w in words])
+
+
+def test_rows_of_several_sittings(tmp_path, capsys):
+    """Experiments added one after the other make the table that all together make; one that comes again takes its own place."""
+    found = {("mwer", 1): [1, 3], ("mwer", 2): [0, 1], ("supervised", 1): [4, 2], ("supervised", 2): [2, 1], ("self-play", 2): [2, 3]}
+    folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for (r, s), e in found.items()]
+    main([str(f) for f in folders])
+    whole, kept = capsys.readouterr().out, tmp_path / "kept" / "rows.tsv"
+    kept.parent.mkdir()
+    wrong = experiment(tmp_path / "wrong", "mwer", 1, [4, 4])
+    main([str(folders[3]), str(folders[2]), str(wrong), "--rows", str(kept)])
+    for folder in (folders[0], folders[1], folders[4]):
+        main([str(folder), "--rows", str(kept)])
+    capsys.readouterr()
+    main(["--rows", str(kept)])
+    assert capsys.readouterr().out == whole
+    assert kept.read_text().splitlines()[:2] == ["utt\tref\tmwer-1\tmwer-2\tself-play-2\tsupervised-1\tsupervised-2", "u0\t4\t1\t0\t2\t4\t2"]
+
+
+def test_mistakes_in_kept_rows_are_named(tmp_path):
+    three, kept = experiment(tmp_path / "c", "supervised", 1, [0, 1, 2]), tmp_path / "rows.tsv"
+    for text, said in (("utt\tref\tsupervised-1\nu0\t4\t1\nu1\t4\t1\n", "other utterances"), ("utt\tref\tmwer\n", "is no table"),
+                       ("utt\tref\tmwer-1\nu0\t4\tx\n", "line 2"), ("utt\tref\tmwer-1\nu0\t4\n", "line 2"), ("", "cannot be read")):  # fmt: skip
+        kept.write_text(text)
+        with pytest.raises(UserError, match=said):
+            main([str(three), "--rows", str(kept)])
+        assert kept.read_text() == text
