@@ -145,8 +145,8 @@ def gathered(paths: Sequence[Path], controls: bool, kept: Path | None) -> tuple[
     else:
         scores, utts, refs = sittings.read(kept)
         if paths:
-            new, *truth = read(paths, controls)
-            if truth[0] != utts or not np.array_equal(truth[1], refs):
+            new, scored, units = read(paths, controls)
+            if scored != utts or not np.array_equal(units, refs):
                 raise UserError("was scored on other utterances than these experiments", kept, "name another file, or the same test pool")
             scores = sittings.joined(scores, new)
     if kept is not None and paths:
@@ -159,7 +159,9 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("exp", nargs="*", type=Path, help="finished experiments")
     parser.add_argument("--against", default="supervised", metavar="RECIPE")
     parser.add_argument("--controls", action="store_true", help="all systems of experiments of one recipe")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="a table of errors of earlier sittings; these experiments are added to it")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="a table of errors of earlier sittings; these experiments are added to it"
+    )
     options = parser.parse_args(list(words))
     if not options.exp and not (options.rows and options.rows.exists()):
         raise UserError("no experiments are named", None, "python -m cycle.eval.side_by_side EXP... or --rows FILE")

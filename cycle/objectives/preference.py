@@ -68,8 +68,8 @@ def compared(logp: Tensor, reference: Tensor, beta: float, stats: dict[str, floa
 class AsrDpo:
     """The recogniser's best and worst hypothesis of a recording; N-best lists are the reference's.
 
-    On a stream with N-best lists their rewards are made by the exchange: the synthesiser's scores (`speech`), probabilities (`labelled`). On others (`paired`) the
-    reference searches, and `reward` judges.
+    On a stream with N-best lists their rewards are made by the exchange: the synthesiser's scores (`speech`), probabilities (`labelled`).
+    On others (`paired`) the reference searches, and `reward` judges.
 
     Args:
         reward, level: see `TextJudge`.

@@ -22,7 +22,8 @@ LONGEST = 256  # utterances in a batch at most
 
 @dataclass
 class Stream:
-    """Utterances of one origin (paired, pseudo, synthetic, text, speech, labelled, recordings). Columns may be views of files: reading one costs what is read.
+    """Utterances of one origin (paired, pseudo, synthetic, text, speech, labelled, recordings). Columns may be views of files: reading one
+    costs what is read.
 
     Attributes:
         frames: (N,) length, or for texts about how long they will sound.

@@ -115,14 +115,18 @@ def test_rows_of_several_sittings(tmp_path, capsys):
     capsys.readouterr()
     main(["--rows", str(kept)])
     assert capsys.readouterr().out == whole
-    assert kept.read_text().splitlines()[:2] == ["utt\tref\tmwer-1\tmwer-2\tself-play-2\tsupervised-1\tsupervised-2", "u0\t4\t1\t0\t2\t4\t2"]
+    assert kept.read_text().splitlines()[:2] == [
+        "utt\tref\tmwer-1\tmwer-2\tself-play-2\tsupervised-1\tsupervised-2",
+        "u0\t4\t1\t0\t2\t4\t2",
+    ]
 
 
 def test_mistakes_in_kept_rows_are_named(tmp_path):
     three, kept = experiment(tmp_path / "c", "supervised", 1, [0, 1, 2]), tmp_path / "rows.tsv"
     for text, said in (("utt\tref\tsupervised-1\nu0\t4\t1\nu1\t4\t1\n", "other utterances"), ("utt\tref\tmwer\n", "is no table"),
                        ("utt\tref\tmwer-1\nu0\t4\t1\nu1\t4\t1\nv2\t4\t1\n", "other utterances"),
-                       ("utt\tref\tmwer-1\nu0\t4\tx\n", "line 2"), ("utt\tref\tmwer-1\nu0\t4\n", "line 2"), ("", "cannot be read")):  # fmt: skip
+                       ("utt\tref\tmwer-1\nu0\t4\tx\n", "line 2"), ("utt\tref\tmwer-1\nu0\t4\n", "line 2"),
+                       ("", "cannot be read")):  # fmt: skip
         kept.write_text(text)
         with pytest.raises(UserError, match=said):
             main([str(three), "--rows", str(kept)])

@@ -16,7 +16,15 @@ from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 from cycle.settings import ObjectiveConf, Rounds
 
 # Which pool each stream comes from, in the order they are drawn.
-STREAMS = {"paired": "paired", "pseudo": "speech", "speech": "speech", "labelled": "speech", "recordings": "speech", "synthetic": "text", "text": "text"}
+STREAMS = {
+    "paired": "paired",
+    "pseudo": "speech",
+    "speech": "speech",
+    "labelled": "speech",
+    "recordings": "speech",
+    "synthetic": "text",
+    "text": "text",
+}
 TINT = {"paired": GREY, "speech": BLUE, "text": RED}
 LEFT, RIGHT, LINE = 26.0, 84.0, 5.2  # where the streams stand in a width of 100; height of an objective's line
 
@@ -73,8 +81,13 @@ def _stream_counts(story: Story) -> dict[str, int]:
     pools = {row.name: row.utterances for row in history.pools(story)}
     spoken = story.exp.config.rounds.speak.count
     texts = min(pools.get("text", 0), spoken) if spoken > 0 else pools.get("text", 0)
-    counts = {"paired": pools.get("paired", 0), "labelled": pools.get("speech", 0), "recordings": pools.get("speech", 0),
-              "text": texts, "synthetic": texts}
+    counts = {
+        "paired": pools.get("paired", 0),
+        "labelled": pools.get("speech", 0),
+        "recordings": pools.get("speech", 0),
+        "text": texts,
+        "synthetic": texts,
+    }
     done = [row["round"] for row in story.rounds if row["round"]]
     kept = history.selection_counts(story, done[-1]) if done else {}
     names = {"pseudo": "labels_kept", "synthetic": "synthetic_kept"}
