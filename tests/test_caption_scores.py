@@ -79,7 +79,7 @@ def test_over_seeds(tmp_path: Path) -> None:
             exp = captioned(tmp_path / f"{recipe}-{seed}", {"baseline": BASELINE, "caption_scst": said})
             score.score(exp, spelling("captions"))
             write_json(exp.summary, {**read_json(exp.summary), "seed": seed, "recipe": "baseline" if recipe == "caption" else recipe})
-    errors, refs = side_by_side.read(sorted(tmp_path.iterdir()))
+    errors, _, refs = side_by_side.read(sorted(tmp_path.iterdir()))
     table = side_by_side.rows(errors, refs, "baseline", higher_is_better=True)
     values = {row[0]: float(row[2]) for row in table}
     assert set(values) == {"baseline", "caption_scst"} and refs.tolist() == [1.0] * 4
