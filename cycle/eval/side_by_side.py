@@ -134,24 +134,21 @@ def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = Fal
     return out
 
 
-def gathered(paths: Sequence[Path], controls: bool, kept: Path | None) -> tuple[Scores, Array]:
-    """What `read` finds in the experiments and what `kept` has of earlier sittings, which then holds both.
+def gathered(paths: Sequence[Path], controls: bool, kept: Path | None) -> tuple[Scores, list[str], Array]:
+    """What `read` finds in the experiments, and what `kept` has of earlier sittings.
 
     Raises:
         UserError: as `read`, or the earlier ones were scored on other utterances.
     """
     if kept is None or not kept.exists():
-        scores, utts, refs = read(paths, controls)
-    else:
-        scores, utts, refs = sittings.read(kept)
-        if paths:
-            new, scored, units = read(paths, controls)
-            if scored != utts or not np.array_equal(units, refs):
-                raise UserError("was scored on other utterances than these experiments", kept, "name another file, or the same test pool")
-            scores = sittings.joined(scores, new)
-    if kept is not None and paths:
-        sittings.write(kept, scores, utts, refs)
-    return scores, refs
+        return read(paths, controls)
+    scores, utts, refs = sittings.read(kept)
+    if paths:
+        new, scored, units = read(paths, controls)
+        if scored != utts or not np.array_equal(units, refs):
+            raise UserError("was scored on other utterances than these experiments", kept, "name another file, or the same test pool")
+        scores = sittings.joined(scores, new)
+    return scores, utts, refs
 
 
 def main(words: Sequence[str]) -> None:
@@ -165,11 +162,15 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(list(words))
     if not options.exp and not (options.rows and options.rows.exists()):
         raise UserError("no experiments are named", None, "python -m cycle.eval.side_by_side EXP... or --rows FILE")
-    errors, refs = gathered(options.exp, options.controls, options.rows)
+    errors, utts, refs = gathered(options.exp, options.controls, options.rows)
     rises = {bool(read_json(path / "summary.json").get("higher_is_better")) for path in options.exp}
     if len(rises) > 1:
         raise UserError("some are judged by errors, others by values", None, "compare experiments with one metric")
     higher = True in rises
+    if options.rows and higher:
+        raise UserError("keeps errors, and these experiments are judged by values", options.rows, "leave --rows out")
+    if options.rows and options.exp:
+        sittings.write(options.rows, errors, utts, refs)
     print(tables.markdown(VALUES if higher else HEADER, rows(errors, refs, options.against, higher)), end="")
 
 

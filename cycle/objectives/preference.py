@@ -96,6 +96,7 @@ class AsrDpo:
     ):
         self.judge, self.search = TextJudge(reward or {"error_rate": 1.0}, level), list_search(search, nbest)
         self.beta, self.by, self.margin, self.varied = positive(beta), branch(by), margin, varied
+        self.needs_texts, self.needs_labels = self.judge.needs_texts, self.judge.needs_labels
         self.origin: Origin | None = None
 
     def begin(self, origin: Origin) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from cycle.errors import UserError
 from cycle.eval.bootstrap import paired_p
-from cycle.eval.side_by_side import gathered, holm, main, p_value, read, resampled, rows
-from cycle.files import write_json
+from cycle.eval.side_by_side import holm, main, p_value, read, resampled, rows
+from cycle.files import read_json, write_json
 
 
 def test_holm_by_hand():
@@ -68,7 +68,8 @@ def test_reading_and_the_table(tmp_path, capsys):
 def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for r, s, e in
                (("dpo", 2, [1, 1]), ("supervised", 1, [4, 4]), ("supervised", 2, [2, 2]))]  # fmt: skip
-    table = {row[0]: row for row in rows(*gathered(folders, False, None), "supervised")}
+    errors, _, refs = read(folders)
+    table = {row[0]: row for row in rows(errors, refs, "supervised")}
     assert table["dpo"][1:3] == ("1", "25.00") and table["supervised"][1:3] == ("2", "75.00")
     assert table["dpo"][4] == "+50.0"  # to seed 2 alone: 2 errors for 4
 
@@ -76,7 +77,8 @@ def test_a_recipe_with_fewer_seeds_is_compared_over_those_it_has(tmp_path):
 def test_a_recipe_of_an_easy_seed_is_not_above_what_beats_it(tmp_path):
     found = {("dpo", 2): [1, 2], ("mwer", 1): [3, 3], ("mwer", 2): [1, 1], ("supervised", 1): [4, 4], ("supervised", 2): [1, 1]}
     folders = [experiment(tmp_path / f"{r}{s}", r, s, e) for (r, s), e in found.items()]
-    table = rows(*gathered(folders, False, None), "supervised")
+    errors, _, refs = read(folders)
+    table = rows(errors, refs, "supervised")
     assert [row[0] for row in table] == ["mwer", "supervised", "dpo"]
     assert [row[2] for row in table] == ["50.00", "62.50", "37.50"]  # whatever the rates say
 
@@ -119,6 +121,16 @@ def test_rows_of_several_sittings(tmp_path, capsys):
         "utt\tref\tmwer-1\tmwer-2\tself-play-2\tsupervised-1\tsupervised-2",
         "u0\t4\t1\t0\t2\t4\t2",
     ]
+
+
+def test_values_are_not_kept_as_errors(tmp_path):
+    """Nothing in the table says which way is better."""
+    folders = [experiment(tmp_path / r, r, 1, [1, 2]) for r in ("caption", "supervised")]
+    for folder in folders:
+        write_json(folder / "summary.json", {**read_json(folder / "summary.json"), "higher_is_better": True})
+    with pytest.raises(UserError, match="keeps errors"):
+        main([*map(str, folders), "--rows", str(tmp_path / "rows.tsv")])
+    assert not (tmp_path / "rows.tsv").exists()
 
 
 def test_mistakes_in_kept_rows_are_named(tmp_path):

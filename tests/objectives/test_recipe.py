@@ -36,6 +36,18 @@ def test_mistakes_are_named(words, said):
         objectives(load("mini", "mwer", words))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["asr_dpo.args.reward={teacher: 1}"], "needs labels, and paired has none"),
+        (["asr_dpo.mix={paired: 0, recordings: 1}"], "recordings have none"),
+    ],
+)
+def test_preferences_by_what_is_not_there(words, said):
+    with pytest.raises(UserError, match=said):
+        objectives(load("mini", "dpo", [f"rounds.objectives.{word}" for word in words]))
+
+
 def test_what_needs_no_texts_may_have_none():
     """With error rates every recording would be skipped, and the recipe would be the supervised one by another name."""
     mix, reward = f"{MWER}.mix={{paired: 0, recordings: 1}}", f"{MWER}.args={{reward: {{error_rate: 0, round_trip: 1}}}}"
