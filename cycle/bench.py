@@ -199,7 +199,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
 
     def theirs(model: Any, count: int) -> None:
         adam = torch.optim.AdamW(model.parameters(), lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay)
-        batches = (collate(mixture.items(n)) for n in range(count))
+        batches = (collate(mixture.items(n)).to(torch.device("cpu")) for n in range(count))
         inner = stock.Bare(model.tts) if name == "tts" else model.model
         stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
 

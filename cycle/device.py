@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from cycle.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from lightning.fabric import Fabric
+    from torch import Tensor
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
@@ -34,6 +36,30 @@ def resolve(wanted: str) -> str:
     if wanted == "cuda":
         raise UserError("no GPU was found", "--device cuda", "use --device cpu, or mend the driver")
     return "cpu"
+
+
+def send(values: object, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers of the host as a tensor on the device; the host does not wait for it, as it does in `torch.tensor(values, device=device)`."""
+    import torch
+
+    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+
+def fetch(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begins to bring a tensor to the host; what comes back waits for it, and for nothing that was given to the device later."""
+    import torch
+
+    copy = tensor.to("cpu", non_blocking=True)
+    if tensor.device.type != "cuda":
+        return lambda: copy
+    there = torch.cuda.Event()
+    there.record()
+
+    def wait() -> Tensor:
+        there.synchronize()
+        return copy
+
+    return wait
 
 
 def by_first(fabric: Fabric, work: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cycle.data.batch import Batch
 from cycle.data.text import Units, spelling
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.errors import UserError
 from cycle.eval.cider import CiderD
 from cycle.eval.errors import distance
@@ -129,16 +130,15 @@ def aligned(batch: Batch, places: Sequence[int], texts: Sequence[str], aligner: 
         a batch of those texts that fit into their recordings (None if none does), and for each text whether it does.
     """
     assert batch.speech is not None and batch.f0 is not None
-    at = torch.tensor(places, device=batch.speech.feats.device)
-    speech, f0 = Speech(batch.speech.feats[at], batch.speech.lengths[at]), batch.f0[at]
+    speech, f0 = batch.speech.rows(places), batch.f0[send(places, batch.f0.device)]
     durations, logp = aligner.align(speech, texts)
     fits = [value > UNALIGNED for value in logp.tolist()]
     keep = [j for j, fit in enumerate(fits) if fit]
     if not keep:
         return None, fits
     if len(keep) < len(texts):
-        row = torch.tensor(keep, device=at.device)
-        speech, f0, durations = Speech(speech.feats[row], speech.lengths[row]), f0[row], durations[row]
+        row = send(keep, f0.device)
+        speech, f0, durations = speech.rows(keep), f0[row], durations[row]
     index, kept = [places[j] for j in keep], [texts[j] for j in keep]
     durations = durations[:, : 1 + max(len(text.split()) for text in kept)]
     return Batch([batch.utt_ids[i] for i in index], [batch.spks[i] for i in index], kept, speech, f0, durations), fits
@@ -194,6 +194,6 @@ def table(rows: Sequence[Sequence[Reward]], device: torch.device) -> tuple[Tenso
     """
     width = max((len(row) for row in rows), default=0)
     filled = [[*row, *[None] * (width - len(row))] for row in rows]
-    values = torch.tensor([[v if v is not None else 0.0 for v in row] for row in filled], dtype=torch.float32, device=device)
-    valid = torch.tensor([[v is not None for v in row] for row in filled], dtype=torch.bool, device=device)
+    values = send([[v if v is not None else 0.0 for v in row] for row in filled], device, torch.float32)
+    valid = send([[v is not None for v in row] for row in filled], device, torch.bool)
     return values.view(len(rows), width), valid.view(len(rows), width)

@@ -44,12 +44,13 @@ class Batch:
     share: float = 1.0
 
     def to(self, device: torch.device) -> Batch:
+        """The same on a device, in single precision; half of it travels where it is stored so."""
         return Batch(
             self.utt_ids,
             self.spks,
             self.texts,
             self.speech.to(device) if self.speech else None,
-            self.f0.to(device, non_blocking=True) if self.f0 is not None else None,
+            self.f0.to(device, non_blocking=True).float() if self.f0 is not None else None,
             self.durations.to(device, non_blocking=True) if self.durations is not None else None,
             self.nbest,
             self.share,
@@ -57,7 +58,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The same in memory that a GPU can fetch by itself."""
-        speech = Speech(self.speech.feats.pin_memory(), self.speech.lengths.pin_memory()) if self.speech else None
+        speech = Speech(self.speech.feats.pin_memory(), self.speech.lengths.pin_memory(), self.speech.known) if self.speech else None
         f0 = self.f0.pin_memory() if self.f0 is not None else None
         durations = self.durations.pin_memory() if self.durations is not None else None
         return replace(self, speech=speech, f0=f0, durations=durations)
@@ -72,9 +73,9 @@ class Loss:
     stats: dict[str, float | Tensor]
 
 
-def pad(rows: Sequence[NDArray[np.generic]], dtype: type = np.float32) -> Tensor:
+def pad(rows: Sequence[NDArray[np.generic]]) -> Tensor:
     """Stacks arrays (T_i, ...) into (B, max T, ...), zero behind the end."""
-    out = np.zeros((len(rows), max(len(r) for r in rows), *rows[0].shape[1:]), dtype)
+    out = np.zeros((len(rows), max(len(r) for r in rows), *rows[0].shape[1:]), rows[0].dtype)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return torch.from_numpy(out)

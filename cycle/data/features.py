@@ -6,11 +6,13 @@ mean and unit variance and are fixed, so that features, models and experiments c
 
 from __future__ import annotations
 
+import math
+import os
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from cycle.settings import Features
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
-OPEN = 4096  # files whose layout is remembered
+LAYOUTS, OPEN = 4096, 128  # files whose layout is remembered, and that are held open
 FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
@@ -119,8 +121,8 @@ class ShardWriter:
 
     def add(self, utt_id: str, feats: Array, f0: Array | None = None, **extra: object) -> None:
         self.rows.append({"utt": utt_id, "frames": len(feats), **extra})
-        self.feats.append(feats.astype(np.float16))
-        self.f0.append((f0 if f0 is not None else np.zeros(len(feats))).astype(np.float16))
+        self.feats.append(feats.astype(np.float16, copy=False))
+        self.f0.append(f0.astype(np.float16) if f0 is not None else np.zeros(len(feats), np.float16))
 
     def close(self) -> None:
         with atomic_write(self.stem.with_suffix(".feats.npy"), "wb") as handle:
@@ -143,9 +145,9 @@ class FeatureStore:
         files = [file for folder in folders for file in sorted(folder.glob("[0-9]*.arrow"))]
         self.table = Table(files, schema)
         self.frames: NDArray[np.int32] = self.table.numbers("frames").astype(np.int32, copy=False)
-        self._files = files
-        self._layout = lru_cache(OPEN)(_layout)
-        self._ends = np.cumsum(self.table.sizes, dtype=np.int64)  # of each file's utterances
+        self._stems = [str(file.with_suffix("")) for file in files]
+        self._layout, self._open = lru_cache(LAYOUTS)(_layout), lru_cache(OPEN)(_Open)
+        self._ends = np.cumsum(self.table.sizes, dtype=np.int64).tolist()  # of each file's utterances
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -158,22 +160,33 @@ class FeatureStore:
 
     def _read(self, index: int, suffix: str) -> NDArray[np.float16]:
         """Read, not mapped: pages of a mapped file count as this process's memory, and a large pool would grow into it."""
-        shard = int(np.searchsorted(self._ends, index, side="right"))
-        file, first = self._files[shard].with_suffix(suffix), int(self._ends[shard]) - self.table.sizes[shard]
+        shard = bisect_right(self._ends, index)
+        file, first = self._stems[shard] + suffix, self._ends[shard] - self.table.sizes[shard]
         offset, width = self._layout(file)
-        row, frames = int(np.prod(width)), int(self.frames[index])
         before = int(self.frames[first:index].sum(dtype=np.int64))  # summed up when asked for: a shard is short, a pool is not
-        start = offset + before * row * np.dtype(np.float16).itemsize
-        return np.fromfile(file, np.float16, frames * row, offset=start).reshape(frames, *width)
+        frames, row = int(self.frames[index]), math.prod(width) * np.dtype(np.float16).itemsize
+        values = os.pread(self._open(file).handle, frames * row, offset + before * row)  # one call, and threads share no place in the file
+        return np.frombuffer(values, np.float16).reshape(frames, *width)
 
 
-def _layout(file: Path) -> tuple[int, tuple[int, ...]]:
+class _Open:
+    """A file that is open for reading as long as somebody knows it."""
+
+    def __init__(self, file: str):
+        self.handle = os.open(file, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
+
+
+def _layout(file: str) -> tuple[int, tuple[int, ...]]:
     """Where the numbers of a .npy file begin, and the shape of one row."""
     with open(file, "rb") as handle:
         np.lib.format.read_magic(handle)
         shape, by_columns, _ = np.lib.format.read_array_header_1_0(handle)
         if by_columns:
-            raise UserError("was written by an earlier version", file, "add --stage 2 --redo")
+            raise UserError("was written by an earlier version", Path(file), "add --stage 2 --redo")
         return handle.tell(), shape[1:]
 
 
@@ -202,7 +215,7 @@ def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> l
 
 def processes(workers: int) -> ProcessPoolExecutor:
     """Processes for audio; 0 is one a core. Spawned: a fork of a process that has threads may hang."""
-    return ProcessPoolExecutor(workers or cpu_count(), mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
 
 
 def compute(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cycle.device import send
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,10 +43,23 @@ class Speech:
     Attributes:
         feats: (B, T, M) scaled log-mel of `cycle.data.features`, zero behind each utterance's end.
         lengths: (B,) frames.
+        known: the lengths on the host, where they are known without waiting for the device.
     """
 
     feats: Tensor
     lengths: Tensor
+    known: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.known is None and self.lengths.device.type == "cpu":
+            self.known = self.lengths
 
     def to(self, device: object) -> Speech:
-        return Speech(self.feats.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))  # type: ignore[call-overload]
+        """The same on a device, in single precision; half of it travels where it is stored so."""
+        feats, lengths = self.feats.to(device, non_blocking=True).float(), self.lengths.to(device, non_blocking=True)  # type: ignore[call-overload]
+        return Speech(feats, lengths, self.known)
+
+    def rows(self, index: Sequence[int]) -> Speech:
+        """Some of the utterances, any of them more than once."""
+        at = send(index, self.feats.device)
+        return Speech(self.feats[at], self.lengths[at], None if self.known is None else self.known[list(index)])

@@ -130,7 +130,7 @@ def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC
         values = iter(reconstruction(batch, [k for k, _ in pairs], [text for _, text in pairs], tts, aligner))
         return [[next(values) for _ in rows[i].nbest[:judged]] for i in group]
 
-    scores = sweep(stream, max(1, budget // max(1, judged)), fabric.device, "judging the labels", work)
+    scores = sweep(stream, max(1, budget // max(1, judged)), fabric.device, "judging the labels", work, pitch=True)
     return [Label(**{**vars(row), "tts": score}) for row, score in zip(rows, scores, strict=True)]
 
 

@@ -96,13 +96,18 @@ class SpeakJob:
 
 def _rows(made: Rendering, batch: Batch, heard: list[str]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
     """Features and what the table says of them, sentence by sentence."""
-    feats, lengths = made.speech.feats.float().cpu().numpy(), made.speech.lengths.tolist()
-    rhythm = made.durations.float().clamp(min=1).log().cpu() if made.durations is not None else None
-    tone = made.pitch.float().cpu() if made.pitch is not None else None
+    tokens = torch.tensor([len(text.split()) for text in batch.texts]).to(made.speech.feats.device, non_blocking=True)
+    finite = made.speech.feats.isfinite().all(-1).all(-1).tolist()
+    feats, lengths = made.speech.feats.half().cpu().numpy(), made.speech.lengths.tolist()  # as they are stored
+    rhythm = spread(made.durations.float().clamp(min=1).log(), tokens) if made.durations is not None else [math.nan] * len(lengths)
+    tone = spread(made.pitch.float(), tokens) if made.pitch is not None else [math.nan] * len(lengths)
     for i, (text, spk) in enumerate(zip(batch.texts, batch.spks, strict=True)):
-        row, tokens = feats[i, : lengths[i]], len(text.split())
-        yield row, {
-            "text": text, "spk": spk, "heard": heard[i], "finite": bool(np.isfinite(row).all()),
-            "duration_std": float(rhythm[i, :tokens].std(unbiased=False)) if rhythm is not None else math.nan,
-            "pitch_std": float(tone[i, :tokens].std(unbiased=False)) if tone is not None else math.nan,
-        }  # fmt: skip
+        row = {"text": text, "spk": spk, "heard": heard[i], "finite": finite[i], "duration_std": rhythm[i], "pitch_std": tone[i]}
+        yield feats[i, : lengths[i]], row
+
+
+def spread(values: torch.Tensor, counts: torch.Tensor) -> list[float]:
+    """Standard deviation of the first `counts` values of each row of (B, L)."""
+    inside = torch.arange(values.size(1), device=values.device) < counts[:, None]
+    mean = (values * inside).sum(1) / counts
+    return (((values - mean[:, None]) ** 2 * inside).sum(1) / counts).sqrt().tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ AHEAD = 2  # batches read while one is at work
 type Work[T] = Callable[[list[int], Batch], Sequence[T]]
 
 
-def sweep[T](stream: Stream, budget: int, device: torch.device, title: str, work: Work[T]) -> list[T]:
+def sweep[T](stream: Stream, budget: int, device: torch.device, title: str, work: Work[T], pitch: bool = False) -> list[T]:
     """Maps every utterance of a stream, in batches of similar length.
 
     Args:
@@ -27,6 +28,7 @@ def sweep[T](stream: Stream, budget: int, device: torch.device, title: str, work
         title: of the progress bar.
         work: gets places in the stream and their batch on the device; returns one value each. Where the memory of the device does not do,
             it is called again with either half.
+        pitch: whether the work looks at it.
 
     Returns:
         one value an utterance, in the order of the stream.
@@ -37,29 +39,33 @@ def sweep[T](stream: Stream, budget: int, device: torch.device, title: str, work
     frames = stream.frames
     order = np.argsort(frames, kind="stable")
     groups = [group.tolist() for group in by_frames(frames, order, budget, most=budget)]
+    read = partial(_read, stream, device, pitch)
     out: dict[int, T] = {}
-    for group, batch in progress(_read_ahead(stream, groups, device), len(groups), title):
-        out.update(zip(group, _halving(stream, group, batch, device, work), strict=True))
+    for group, batch in progress(_read_ahead(read, groups), len(groups), title):
+        out.update(zip(group, _halving(read, group, batch, device, work), strict=True))
     return [out[i] for i in range(len(stream))]
 
 
-def _read(stream: Stream, group: list[int], device: torch.device) -> Batch:
-    batch = collate([(stream, i) for i in group])
+type Read = Callable[[list[int]], Batch]
+
+
+def _read(stream: Stream, device: torch.device, pitch: bool, group: list[int]) -> Batch:
+    batch = collate([(stream, i) for i in group], pitch)
     return batch.pin_memory() if device.type == "cuda" else batch
 
 
-def _read_ahead(stream: Stream, groups: list[list[int]], device: torch.device) -> Iterator[tuple[list[int], Batch]]:
+def _read_ahead(read: Read, groups: list[list[int]]) -> Iterator[tuple[list[int], Batch]]:
     """Batches on the host, the next ones read by a thread."""
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(_read, stream, group, device) for group in groups[:AHEAD]]
+        waiting = [reader.submit(read, group) for group in groups[:AHEAD]]
         for number, group in enumerate(groups):
             batch = waiting.pop(0).result()
             if number + AHEAD < len(groups):
-                waiting.append(reader.submit(_read, stream, groups[number + AHEAD], device))
+                waiting.append(reader.submit(read, groups[number + AHEAD]))
             yield group, batch
 
 
-def _halving[T](stream: Stream, group: list[int], batch: Batch, device: torch.device, work: Work[T]) -> Sequence[T]:
+def _halving[T](read: Read, group: list[int], batch: Batch, device: torch.device, work: Work[T]) -> Sequence[T]:
     """The work's values, from smaller and smaller batches while the memory does not do."""
     try:
         return work(group, batch.to(device))
@@ -67,9 +73,9 @@ def _halving[T](stream: Stream, group: list[int], batch: Batch, device: torch.de
         if len(group) == 1:
             raise
     # Behind the handler: while it runs, the exception keeps the tensors of the failed batch alive.
-    log.warning("out of memory with %d utterances of up to %d frames; going on with halves", len(group), int(stream.frames[group].max()))
+    log.warning("out of memory with %d utterances; going on with halves", len(group))
     if device.type == "cuda":
         torch.cuda.empty_cache()
     middle = len(group) // 2
     halves = (group[:middle], group[middle:])
-    return [value for half in halves for value in _halving(stream, half, _read(stream, half, device), device, work)]
+    return [value for half in halves for value in _halving(read, half, read(half), device, work)]

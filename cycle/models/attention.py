@@ -6,8 +6,7 @@ most as many tokens as the encoder has outputs, and where it has that many its e
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import math
 from typing import Any
 
 import torch
@@ -29,9 +28,8 @@ def bordered(ids: Tensor, lengths: Tensor, end: int) -> tuple[Tensor, Tensor]:
         end: the token that starts and ends a sentence.
 
     Returns:
-        (B, L' + 1) twice, L' the longest text: `end` and the tokens; the tokens and `end`, IGNORE behind it.
+        (B, L + 1) twice: `end` and the tokens; the tokens and `end`, IGNORE behind it.
     """
-    ids = ids[:, : int(lengths.max())]
     inputs = nn.functional.pad(ids.clamp(min=0), (1, 0), value=end)
     targets = nn.functional.pad(ids, (0, 1), value=IGNORE).scatter(1, lengths[:, None], end)
     behind = torch.arange(targets.size(1), device=ids.device) > lengths[:, None]
@@ -42,6 +40,27 @@ def next_logp(scores: Tensor, temperature: float = 1.0) -> Tensor:
     """(..., V) log-probabilities of the next token from logits (or log-probabilities) at a temperature."""
     blank = torch.arange(scores.size(-1), device=scores.device) == BLANK
     return (scores.float() / temperature).masked_fill(blank, _NEVER).log_softmax(-1)
+
+
+def logits(decoder: nn.Module, memory: Tensor, frames: Tensor, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """(B, L, V) scores of what follows each input: the decoder's own `forward`, of a transformer without its questions to the device.
+
+    Args:
+        memory: (B, T, D) encoder outputs; frames: (B,) how many.
+        inputs: (B, L) tokens; lengths: (B,).
+    """
+    plain = isinstance(decoder, BaseTransformerDecoder) and type(decoder).forward is BaseTransformerDecoder.forward
+    if not plain or decoder.gradient_checkpoint_layers:
+        return decoder(memory, frames, inputs, lengths)[0]  # type: ignore[no-any-return]
+    place = torch.arange(inputs.size(1), device=inputs.device)
+    mask: Tensor = (place < lengths[:, None])[:, None] & (place <= place[:, None])
+    look = (torch.arange(memory.size(1), device=memory.device) < frames[:, None])[:, None]
+    x = decoder.embed(inputs)
+    for layer in decoder.decoders:
+        x, mask, memory, look = layer(x, mask, memory, look)
+    if decoder.normalize_before:
+        x = decoder.after_norm(x)
+    return decoder.output_layer(x) if decoder.output_layer is not None else x  # type: ignore[no-any-return]
 
 
 def logp(
@@ -57,7 +76,7 @@ def logp(
         (B,); UNFIT where a text is longer than its frames.
     """
     inputs, targets = bordered(ids, lengths, end)
-    scores = next_logp(decoder(memory, frames, inputs, lengths + 1)[0], temperature)
+    scores = next_logp(logits(decoder, memory, frames, inputs, lengths + 1), temperature)
     each = scores.gather(2, targets.clamp(min=0)[..., None])[..., 0]
     place = torch.arange(each.size(1), device=each.device)
     counts = (place <= lengths[:, None]) & (place < frames[:, None])
@@ -104,9 +123,7 @@ def sample(decoder: nn.Module, memory: Tensor, frames: Tensor, end: int, tempera
         done = done | (token == end)
         if step % 8 == 7 and bool(done.all()):  # asking costs a synchronisation
             break
-    spoken = ids[:, 1:]
-    before_end = (spoken == end).cumsum(1) == 0
-    return [row[keep].tolist() for row, keep in zip(spoken.cpu(), before_end.cpu(), strict=True)]
+    return [row[: row.index(end)] if end in row else row for row in ids[:, 1:].tolist()]
 
 
 def _next(decoder: nn.Module, ids: Tensor, memory: Tensor, frames: Tensor, mask: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -119,28 +136,25 @@ def _next(decoder: nn.Module, ids: Tensor, memory: Tensor, frames: Tensor, mask:
     return decoder(memory, frames, ids, torch.full_like(frames, ids.size(1)))[0][:, -1], None
 
 
-@contextlib.contextmanager
-def own_inputs(decoder: nn.Module, share: float, end: int) -> Iterator[None]:
-    """Inside the block, this share of the decoder's input tokens is its own: drawn from what it predicts given the true history.
+def own_inputs(decoder: nn.Module, memory: Tensor, frames: Tensor, inputs: Tensor, lengths: Tensor, share: float, end: int) -> Tensor:
+    """Inputs of which a share is the decoder's own: drawn from what it predicts given the true history.
 
     Two passes (Mihaylova & Martins 2019, arXiv:1906.07651): a transformer reads all inputs at once, so its own tokens come from a first
     pass without gradient. The targets stay as they are.
+
+    Args:
+        inputs: (B, L) as `bordered` gives them; lengths: (B,).
+
+    Returns:
+        (B, L); the first input, which starts a sentence, is never replaced.
     """
-
-    def mix(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        memory, frames, inputs, lengths = args
-        with torch.no_grad():
-            own = torch.distributions.Categorical(logits=next_logp(module.forward(memory, frames, inputs, lengths)[0])).sample()
-        own = nn.functional.pad(own[:, :-1], (1, 0), value=end)
-        swap = torch.rand(inputs.shape, device=inputs.device) < share
-        swap[:, 0] = False  # nothing comes before the first token
-        return memory, frames, torch.where(swap, own, inputs), lengths
-
-    handle = decoder.register_forward_pre_hook(mix)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with torch.no_grad():
+        said = next_logp(logits(decoder, memory, frames, inputs, lengths))
+        own = torch.distributions.Categorical(logits=said, validate_args=False).sample()  # validation asks the device
+    own = nn.functional.pad(own[:, :-1], (1, 0), value=end)
+    swap = torch.rand(inputs.shape, device=inputs.device) < share
+    swap[:, 0] = False
+    return torch.where(swap, own, inputs)
 
 
 def smoothed(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -157,6 +171,11 @@ def smoothed(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     right = lp.gather(2, targets.clamp(min=0)[..., None])[..., 0]
     spread = smoothing / (lp.size(-1) - 1)
     cross = -(1 - smoothing) * right - spread * (lp.sum(-1) - right)
-    sure = torch.tensor([1 - smoothing, spread], dtype=lp.dtype, device=lp.device)
-    entropy = torch.special.entr(sure) @ torch.tensor([1.0, lp.size(-1) - 1.0], dtype=lp.dtype, device=lp.device)
+    entropy = -sum(n * p * math.log(p) for n, p in ((1, 1 - smoothing), (lp.size(-1) - 1, spread)) if p > 0)
     return (cross - entropy).masked_fill(targets == IGNORE, 0.0).sum(1)
+
+
+def accuracy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Share of (B, L) targets that have the highest of (B, L, V) scores; IGNORE counts nowhere."""
+    counts = targets != IGNORE
+    return ((scores.argmax(-1) == targets) & counts).sum() / counts.sum()

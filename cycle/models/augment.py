@@ -8,11 +8,13 @@ bilinear resampling of the log-mel, each utterance by its own factors, so a batc
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cycle.data.types import Speech
+from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, SpecAug
 from cycle.settings import Augment
 
 
@@ -25,13 +27,15 @@ def resample(speech: Speech, stretch: Tensor, warp: Tensor) -> Speech:
         warp: (B,) factors of the mel axis: above 1 moves formants up.
 
     Returns:
-        (B, T', M) with T' = the longest new length; lengths are rounded, at least one frame.
+        (B, T', M) with T' = the longest new length, or a little more where lengths are not known on the host; lengths are rounded, at
+        least one frame.
     """
-    feats, lengths = speech.feats, speech.lengths
+    feats = speech.feats
     B, T, M = feats.shape
-    out = max(1, math.ceil(T * float(stretch.max())))
+    known = None if speech.known is None else _stretched(speech.known, stretch)
+    out = max(1, math.ceil(T * float(stretch.max()))) if known is None else int(known.max())
     stretch, warp = stretch.to(feats.device, non_blocking=True), warp.to(feats.device, non_blocking=True)
-    new = (lengths * stretch).round().long().clamp(min=1)
+    new = _stretched(speech.lengths, stretch) if known is None else known.to(feats.device, non_blocking=True)
     time = (torch.arange(out, device=feats.device) + 0.5) / stretch[:, None]  # (B, T'), in frames of the original
     band = (torch.arange(M, device=feats.device) + 0.5) / warp[:, None]  # (B, M), in its mel bands
     grid = torch.stack([
@@ -40,7 +44,11 @@ def resample(speech: Speech, stretch: Tensor, warp: Tensor) -> Speech:
     ], dim=-1)  # fmt: skip
     made = torch.nn.functional.grid_sample(feats[:, None].float(), grid, padding_mode="border", align_corners=False)[:, 0]
     inside = torch.arange(out, device=feats.device) < new[:, None]
-    return Speech((made * inside[..., None]).to(feats.dtype), new)
+    return Speech((made * inside[..., None]).to(feats.dtype), new, known)
+
+
+def _stretched(lengths: Tensor, stretch: Tensor) -> Tensor:
+    return (lengths * stretch).round().long().clamp(min=1)
 
 
 def vary(speech: Speech, conf: Augment) -> Speech:
@@ -60,4 +68,40 @@ def vary(speech: Speech, conf: Augment) -> Speech:
     if conf.noise:
         feats = feats + conf.noise * torch.rand((B, 1, 1), device=device) * torch.randn_like(feats)
     inside = torch.arange(feats.size(1), device=device) < speech.lengths[:, None]
-    return Speech(feats * inside[..., None], speech.lengths)
+    return Speech(feats * inside[..., None], speech.lengths, speech.known)
+
+
+def spec_augment(speech: Speech, conf: Any) -> Speech:
+    """Hides bands of frames and of mel bands, each utterance its own (Park et al. 2019, arXiv:1904.08779).
+
+    ESPnet's, with its numbers drawn on the host: drawn on the device, the host waits for each, with nothing queued behind it.
+
+    Args:
+        speech: left as it is.
+        conf: ESPnet's module, which knows what to hide.
+    """
+    feats = speech.feats
+    if type(conf) is not SpecAug:
+        return Speech(conf(feats.clone(), speech.lengths)[0], speech.lengths, speech.known)  # it may hide in place
+    if conf.time_warp is not None:
+        feats = conf.time_warp(feats.clone(), speech.lengths)[0]
+    for mask in (conf.freq_mask, conf.time_mask):
+        if isinstance(mask, MaskAlongAxis):
+            feats = _hidden(feats, mask, *mask.mask_width_range)
+        elif isinstance(mask, MaskAlongAxisVariableMaxWidth):
+            size, (low, high) = feats.size(mask.dim), mask.mask_width_ratio_range
+            feats = _hidden(feats, mask, max(0, math.floor(size * low)), min(size, math.floor(size * high)))
+    return Speech(feats, speech.lengths, speech.known)
+
+
+def _hidden(feats: Tensor, conf: Any, least: int, most: int) -> Tensor:
+    """Features with `conf.num_mask` stretches of `least` to `most - 1` places hidden along an axis."""
+    if most <= least:
+        return feats
+    shape, size = (feats.size(0), conf.num_mask), feats.size(conf.dim)
+    widths = torch.randint(least, most, shape)
+    starts = torch.randint(0, max(1, size - int(widths.max())), shape)
+    low, high = (places.to(feats.device, non_blocking=True)[..., None] for places in (starts, starts + widths))
+    at = torch.arange(size, device=feats.device)
+    mask = ((low <= at) & (at < high)).any(1)
+    return feats.masked_fill(mask.unsqueeze(3 - conf.dim), 0.0 if conf.replace_with_zero else feats.mean())

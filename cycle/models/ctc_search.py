@@ -30,7 +30,8 @@ def collapse(paths: Tensor, lengths: Tensor) -> list[list[int]]:
     fresh = torch.ones_like(inside)
     fresh[:, 1:] = ids[:, 1:] != ids[:, :-1]
     keep = fresh & (ids != BLANK)
-    return [row[k].tolist() for row, k in zip(ids.cpu(), keep.cpu(), strict=True)]
+    counts, tokens = _closed_up(ids.masked_fill(~keep, BLANK))
+    return [row[1 : 1 + row[0]] for row in torch.cat([counts[:, None], tokens], dim=1).tolist()]  # one copy from the device
 
 
 def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> list[list[tuple[list[int], float]]]:
@@ -99,8 +100,18 @@ def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[li
     for parent, added in zip(reversed(parents), reversed(grown), strict=True):
         steps.append(added.gather(1, place))
         place = parent.gather(1, place)
-    tokens = torch.stack(steps[::-1], dim=-1).cpu() if steps else torch.zeros((*score.shape, 0), dtype=torch.long)
+    counts, tokens = _closed_up(torch.stack(steps[::-1], dim=-1) if steps else torch.zeros((*score.shape, 0), dtype=torch.long))
+    sizes = counts.tolist()
+    spelled = tokens[..., : max(map(max, sizes), default=0)].tolist()
     return [
-        [(row[row > 0].tolist(), float(s)) for row, s in zip(rows, scores, strict=True) if s > _NEG / 2]
-        for rows, scores in zip(tokens, score.cpu(), strict=True)
+        [(row[:size], value) for row, size, value in zip(*beams, strict=True) if value > _NEG / 2]
+        for beams in zip(spelled, sizes, score.tolist(), strict=True)
     ]
+
+
+def _closed_up(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves the tokens of (..., T) rows to the front, blanks behind them; returns also how many there are, (...)."""
+    kept = tokens != BLANK
+    place = torch.where(kept, kept.cumsum(-1) - 1, tokens.size(-1))
+    room = torch.zeros((*tokens.shape[:-1], tokens.size(-1) + 1), dtype=tokens.dtype, device=tokens.device)
+    return kept.sum(-1), room.scatter(-1, place, tokens)[..., :-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,16 @@ from torch import Tensor, nn
 from cycle.config import read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
+from cycle.device import fetch
 from cycle.errors import UserError
-from cycle.models import attention, ctc_search, sampling
+from cycle.models import attention, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
-from cycle.models.augment import vary
+from cycle.models.augment import spec_augment, vary
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
-from cycle.models.recognizer import UNFIT, Branch
+from cycle.models.recognizer import Branch
 from cycle.models.vocabulary import Vocabulary
 from cycle.settings import Augment, Search
 
@@ -62,22 +62,24 @@ class EspnetRecognizer(nn.Module):
         save(folder, self.model, self.args)
 
     def _varied(self, speech: Speech) -> Speech:
-        """What goes into ESPnet's encoder, which masks it itself in training."""
+        """What goes into ESPnet's encoder, before SpecAugment."""
         return vary(speech, self.augment) if self.training else speech
 
     @torch.no_grad()
     def as_in_training(self, speech: Speech) -> Speech:
         """The speech as the supervised loss hears it: varied (`augment:`) and masked (SpecAugment), each utterance in its own way."""
         speech = vary(speech, self.augment)
-        if self.model.specaug is None:
-            return speech
-        feats, lengths = self.model.specaug(speech.feats.clone(), speech.lengths)  # it masks in place
-        return Speech(feats, lengths)
+        return speech if self.model.specaug is None else spec_augment(speech, self.model.specaug)
+
+    def _layers(self, speech: Speech) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The encoder's outputs, their lengths, and the outputs of inner layers that have a loss of their own."""
+        lacking = max(0, SHORTEST - speech.feats.size(1))
+        known = None if speech.known is None else speech.known.clamp(min=SHORTEST)
+        longer = Speech(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST), known)
+        return encoder.encode(self.model, longer)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
-        lacking = max(0, SHORTEST - speech.feats.size(1))
-        out, lengths = self.model.encode(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST))
-        return (out[0] if isinstance(out, tuple) else out), lengths
+        return self._layers(speech)[:2]
 
     @property
     def _decoder(self) -> nn.Module:
@@ -110,15 +112,22 @@ class EspnetRecognizer(nn.Module):
             assert self._decoder
 
     def loss(self, batch: Batch, own_inputs: float = 0.0) -> Loss:
-        """ESPnet's CTC/attention loss, averaged over utterances."""
+        """ESPnet's CTC/attention loss, averaged over utterances.
+
+        Raises:
+            UserError: own inputs for a model that has more than these two branches.
+        """
         assert batch.speech is not None
+        if hybrid.is_hybrid(self.model):
+            each, stats = self._each(batch.speech, batch.texts, 1, own_inputs)
+            value = each.mean()
+            return Loss(value, len(batch.texts), {"loss": value.detach(), **stats})
+        if own_inputs:
+            raise UserError("scheduled sampling needs a model of CTC and attention", "asr.config", "use conf/asr/conformer.yaml")
         speech = self._varied(batch.speech)
         ids, lengths = self.vocabulary.encode(batch.texts, speech.feats.device, IGNORE)
-        mixed = attention.own_inputs(self._decoder, own_inputs, self.model.eos) if own_inputs > 0 else contextlib.nullcontext()
-        with mixed:
-            value, stats, _ = self.model(speech.feats, speech.lengths, ids, lengths)
-        wanted = {k: stats[k] for k in ("loss_ctc", "loss_att", "acc") if stats.get(k) is not None}
-        return Loss(value, len(batch.texts), {"loss": value.detach(), **wanted})
+        value, stats, _ = self.model(speech.feats, speech.lengths, ids, lengths)
+        return Loss(value, len(batch.texts), {k: v for k, v in stats.items() if v is not None})
 
     def nbest_loss(self, speech: Speech, texts: Sequence[Sequence[str]], weights: Tensor) -> Loss:
         """The same loss against N texts an utterance; the encoder runs once.
@@ -126,21 +135,14 @@ class EspnetRecognizer(nn.Module):
         Args:
             weights: (B, N); rows that sum to one make it an average over utterances.
         """
-        n, share = len(texts[0]), self.model.ctc_weight
-        out, lengths = self._encode(self._varied(speech))
-        memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
-        ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], memory.device, IGNORE)
-        each = torch.zeros(len(memory), device=memory.device)
-        if share > 0:
-            logits = self._ctc.ctc_lo(nn.functional.dropout(memory, self._ctc.dropout_rate, self.training))
-            ctc = _ctc_logp(logits.float().log_softmax(-1), frames, ids.clamp(min=0), id_lengths)
-            each = -share * ctc.masked_fill(ctc <= UNFIT, 0.0)
-        if share < 1:
-            inputs, targets = attention.bordered(ids, id_lengths, self.model.eos)
-            scores = self._decoder(memory, frames, inputs, id_lengths + 1)[0]
-            each = each + (1 - share) * attention.smoothed(scores, targets, self.model.criterion_att.smoothing)
+        each, _ = self._each(speech, [t for row in texts for t in row], len(texts[0]))
         value = (weights.flatten() * each).sum() / len(texts)
         return Loss(value, len(texts), {"loss": value.detach()})
+
+    def _each(self, speech: Speech, texts: Sequence[str], n: int, own_inputs: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B n,) losses of n texts an utterance, and what to log."""
+        ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
+        return hybrid.losses(self.model, self._layers(self._varied(speech)), ids, lengths, n, own_inputs)
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
@@ -247,16 +249,17 @@ class EspnetRecognizer(nn.Module):
         `ctc` sums over every path, `attention` multiplies up to the end token. The encoder runs once per utterance, however many texts.
         A text that does not fit into the encoder's outputs gets UNFIT and no gradient.
         """
-        n = len(texts[0])
+        n, flat = len(texts[0]), [t for row in texts for t in row]
         with quiet(self):
             out, lengths = self._encode(speech)
-            ids, id_lengths = self.vocabulary.encode([t for row in texts for t in row], out.device)
-            frames = lengths.repeat_interleave(n)
             if by == "attention":
-                memory = out.repeat_interleave(n, 0)
+                memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
+                ids, id_lengths = self.vocabulary.encode(flat, out.device)
                 value = attention.logp(self._decoder, memory, frames, ids, id_lengths, self.model.eos, temperature)
             else:
-                value = _ctc_logp(self._lattice(out, temperature).repeat_interleave(n, 0), frames, ids, id_lengths)
+                known = fetch(lengths)
+                lattice = self._lattice(out, temperature).repeat_interleave(n, 0)
+                value = hybrid.ctc_logp(lattice, known().repeat_interleave(n), *self.vocabulary.encode(flat))
         return value.view(len(texts), n)
 
     def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
@@ -265,13 +268,5 @@ class EspnetRecognizer(nn.Module):
             out, lengths = self._encode(speech)
             ids, id_lengths = self.vocabulary.encode(texts, out.device)
             inputs, _ = attention.bordered(ids, id_lengths, self.model.eos)
-            scores = attention.next_logp(self._decoder(out, lengths, inputs, id_lengths + 1)[0])
-        width = max(1, int(id_lengths.max()))
-        return sampling.straight_through(scores[:, :width], ids[:, :width], temperature)
-
-
-def _ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
-    """(B,) log-probability of (B, L) ids, all CTC paths summed, with gradient; UNFIT and no gradient where the frames do not suffice."""
-    value = nn.functional.ctc_loss(logp.transpose(0, 1), ids, frames, lengths, reduction="none", zero_infinity=True)
-    repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1), device=ids.device) < lengths[:, None])).sum(1)
-    return torch.where(frames >= lengths + repeats, -value, torch.full_like(value, UNFIT))  # torch would say 0
+            scores = attention.next_logp(attention.logits(self._decoder, out, lengths, inputs, id_lengths + 1))
+        return sampling.straight_through(scores[:, :-1], ids, temperature)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.errors import UserError
 from cycle.models import fastspeech, free_running, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
@@ -115,6 +116,9 @@ class EspnetSynthesizer(nn.Module):
         """
         if own_inputs and not isinstance(self.tts, Tacotron2):
             raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
+        if self.needs_durations and fastspeech.is_plain(self.tts):
+            value, parts = fastspeech.loss(self.tts, self.inputs(batch))
+            return Loss(value, len(batch.texts), {k: v.detach() for k, v in {"loss": value, **parts}.items()})
         with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
             value, stats, _ = self.tts(**self.inputs(batch))
         return Loss(value, len(batch.texts), {k: v for k, v in stats.items() if v is not None and "alpha" not in k})
@@ -135,7 +139,7 @@ class EspnetSynthesizer(nn.Module):
                 return fastspeech.synthesize(self.tts, ids, lengths, self._speakers(spks, device), variation or Variation(), generator)
             tokens = [self.vocabulary.encode([text], device)[0][0] for text in texts]
             rows = free_running.speak(self.tts, tokens, [self._speaker(spk) for spk in spks])
-            lengths = torch.tensor([len(r) for r in rows], device=device)
+            lengths = send([len(r) for r in rows], device)
             return Rendering(Speech(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths))
 
     @torch.no_grad()

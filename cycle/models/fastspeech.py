@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation
 
 
@@ -49,26 +50,91 @@ def with_end(tts: Any, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 def encode(tts: Any, xs: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Hidden states (B, L + 1, D) with the speaker in them, and the mask (B, L + 1), true behind the end."""
-    hidden, _ = tts.encoder(xs, tts._source_mask(lengths))
+    behind = torch.arange(xs.size(1), device=xs.device) >= lengths[:, None]
+    hidden, _ = tts.encoder(xs, ~behind[:, None])
     if tts.spk_embed_dim is not None:
         hidden = tts._integrate_with_spk_embed(hidden, spk["spembs"])
-    behind = torch.arange(xs.size(1), device=xs.device) >= lengths[:, None]
     return hidden, behind
 
 
-def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor) -> Speech:
-    """Decodes hidden states with given frames, pitch and energy per token ((B, L + 1) and twice (B, L + 1, 1))."""
-    p = tts.pitch_embed(pitch.transpose(1, 2)).transpose(1, 2)
-    e = tts.energy_embed(energy.transpose(1, 2)).transpose(1, 2)
-    frames = tts.length_regulator(hidden + e + p, durations)
-    lengths = durations.sum(1)
-    masks = tts._source_mask(lengths)
-    decoded, _ = tts.decoder(frames, masks)
-    feats = tts.feat_out(decoded).view(decoded.size(0), -1, tts.odim)
-    if tts.postnet is not None:
-        feats = feats + tts.postnet(feats.transpose(1, 2), masks).transpose(1, 2)
+def regulate(hidden: Tensor, durations: Tensor, width: int) -> Tensor:
+    """Each token's state as often as it has frames: ESPnet's length regulator, without a loop over the batch.
+
+    Args:
+        hidden: (B, L, D); durations: (B, L).
+
+    Returns:
+        (B, width, D), zero behind the last frame.
+    """
+    B, L, D = hidden.shape
+    ends = durations.cumsum(1)
+    token = torch.searchsorted(ends, torch.arange(width, device=ends.device).expand(B, width).contiguous(), right=True)
+    row = token.clamp(max=L - 1) + L * torch.arange(B, device=ends.device)[:, None]
+    return torch.nn.functional.embedding(row, hidden.reshape(B * L, D)) * (token < L)[..., None]  # a lookup: no other gradient is as cheap
+
+
+def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int | None = None) -> Speech:
+    """Decodes hidden states with given frames, pitch and energy per token ((B, L + 1) and twice (B, L + 1, 1)).
+
+    Args:
+        width: frames of the longest, or more; None asks the device.
+    """
+    _, feats, lengths = _decode(tts, hidden, durations, pitch, energy, int(durations.sum(1).max()) if width is None else width)
     inside = torch.arange(feats.size(1), device=feats.device) < lengths[:, None]
     return Speech(feats * inside[..., None], lengths)
+
+
+def _decode(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, width, M) features before and after the post-net, and (B,) their lengths."""
+    p = tts.pitch_embed(pitch.transpose(1, 2)).transpose(1, 2)
+    e = tts.energy_embed(energy.transpose(1, 2)).transpose(1, 2)
+    lengths = durations.sum(1)
+    masks = (torch.arange(width, device=lengths.device) < lengths[:, None])[:, None]
+    decoded, _ = tts.decoder(regulate(hidden + e + p, durations, width), masks)
+    before = tts.feat_out(decoded).view(decoded.size(0), -1, tts.odim)
+    after = before if tts.postnet is None else before + tts.postnet(before.transpose(1, 2), masks).transpose(1, 2)
+    return before, after, lengths
+
+
+def is_plain(tts: Any) -> bool:
+    """Whether a FastSpeech2's loss is that of `loss`: no style tokens, one frame a step, means over what is no padding."""
+    criterion = tts.criterion
+    return not tts.use_gst and tts.reduction_factor == 1 and criterion.use_masking and not criterion.use_weighted_masking
+
+
+def loss(tts: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """ESPnet's loss of FastSpeech2, without its questions to the device, of which there are three an utterance.
+
+    Args:
+        inputs: the arguments of ESPnet's `forward`, padded to the longest of the batch.
+
+    Returns:
+        the sum of: mean absolute error of the features (before and after the post-net), mean squared errors of log-duration, pitch and
+        energy; and each of them.
+    """
+    xs, full = with_end(tts, inputs["text"], inputs["text_lengths"])
+    hidden, behind = encode(tts, xs, full, inputs)
+    pitch = tts.pitch_predictor(hidden.detach() if tts.stop_gradient_from_pitch_predictor else hidden, behind[..., None])
+    energy = tts.energy_predictor(hidden.detach() if tts.stop_gradient_from_energy_predictor else hidden, behind[..., None])
+    log_frames = tts.duration_predictor(hidden, behind)
+    feats, durations = inputs["feats"], inputs["durations"]
+    before, after, _ = _decode(tts, hidden, durations, inputs["pitch"], inputs["energy"], feats.size(1))
+    inside = (torch.arange(feats.size(1), device=feats.device) < inputs["feats_lengths"][:, None])[..., None]
+    mel = masked_mean((before - feats).abs(), inside)
+    if tts.postnet is not None:
+        mel = mel + masked_mean((after - feats).abs(), inside)
+    parts = {
+        "l1_loss": mel,
+        "duration_loss": masked_mean((log_frames - (durations.float() + 1).log()) ** 2, ~behind),
+        "pitch_loss": masked_mean((pitch - inputs["pitch"]) ** 2, ~behind[..., None]),
+        "energy_loss": masked_mean((energy - inputs["energy"]) ** 2, ~behind[..., None]),
+    }
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def masked_mean(values: Tensor, counts: Tensor) -> Tensor:
+    """The mean of the values that count; `counts` is true there, and is expanded to the shape of the values."""
+    return values.masked_fill(~counts, 0.0).sum() / counts.expand_as(values).sum()
 
 
 def _noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -115,7 +181,7 @@ def draw(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], spread:
     """Samples prosody from the policy and renders it."""
     means, hidden, full = policy(tts, ids, lengths, spk)
     inside = (torch.arange(means.size(1), device=means.device) < full[:, None])[..., None]
-    std = torch.tensor(stds(spread), device=means.device)
+    std = send(stds(spread), means.device)
     values = (means.float() + std * torch.randn_like(means, dtype=torch.float32)) * inside
     frames = ((values[..., 0].exp() - 1).round().clamp(min=0) * inside[..., 0]).long()
     frames[:, 0] += frames.sum(1) == 0  # a row without any frame breaks a batch
@@ -147,8 +213,8 @@ def distance(tts: Any, inputs: dict[str, Tensor]) -> Tensor:
     energy = tts.energy_predictor(hidden, behind[..., None])
     durations = inputs["durations"]
     log_frames = tts.duration_predictor(hidden, behind)
-    made = render(tts, hidden, durations, pitch, energy)
-    feats = inputs["feats"][:, : made.feats.size(1)]
+    feats = inputs["feats"]
+    made = render(tts, hidden, durations, pitch, energy, feats.size(1))
     inside = torch.arange(feats.size(1), device=feats.device) < inputs["feats_lengths"][:, None]
     mel = ((made.feats - feats).abs().mean(-1) * inside).sum(1) / inside.sum(1)
     tokens = (~behind).sum(1)

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
+from cycle.device import fetch
 from cycle.models.align import durations, viterbi
 from cycle.models.ctc_search import greedy
 from cycle.models.noise import quiet
@@ -50,9 +51,10 @@ class FrameCTC(nn.Module):
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) scores, log-probabilities where `label_prior` is 0, and (B,) their lengths."""
         hidden = self.front(speech.feats.transpose(1, 2)).transpose(1, 2)
-        lengths = (speech.lengths - 1) // self.conf.subsample + 1
+        lengths = self._outputs(speech.lengths)
         if self.rnn is not None:
-            packed = pack_padded_sequence(hidden, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            known = fetch(lengths)() if speech.known is None else self._outputs(speech.known)
+            packed = pack_padded_sequence(hidden, known, batch_first=True, enforce_sorted=False)
             hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden.size(1))
         logp = self.out(hidden).float().log_softmax(-1)
         if not self.conf.label_prior:
@@ -60,6 +62,9 @@ class FrameCTC(nn.Module):
         if self.training:
             self._watch(logp.detach(), lengths)
         return logp - self.conf.label_prior * self.prior.clamp(min=RAREST).log(), lengths
+
+    def _outputs(self, frames: Tensor) -> Tensor:
+        return (frames - 1) // self.conf.subsample + 1
 
     def _watch(self, logp: Tensor, lengths: Tensor) -> None:
         """Follows the mean posterior of each label."""
@@ -69,8 +74,10 @@ class FrameCTC(nn.Module):
     def loss(self, batch: Batch) -> Loss:
         assert batch.speech is not None
         logp, lengths = self.emissions(batch.speech)
-        ids, id_lengths = self.vocabulary.encode(batch.texts, logp.device)
-        value = nn.functional.ctc_loss(logp.transpose(0, 1), ids, lengths, id_lengths, reduction="none", zero_infinity=True)
+        ids, id_lengths = self.vocabulary.encode(batch.texts)
+        known = fetch(lengths)() if batch.speech.known is None else self._outputs(batch.speech.known)  # torch wants lengths on the host
+        sent = ids.to(logp.device, non_blocking=True)
+        value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, known, id_lengths, reduction="none", zero_infinity=True)
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})
 
     @torch.no_grad()

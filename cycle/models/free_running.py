@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cycle.device import send
 from cycle.models.espnet import Tacotron2
 
 THRESHOLD = 0.5  # stop probability that ends a sentence
@@ -33,7 +34,7 @@ def speak(tts: Any, ids: list[Tensor], spks: list[dict[str, Tensor]]) -> list[Te
         (T, M) features of each.
     """
     hidden = [_encode(tts, tokens, spk) for tokens, spk in zip(ids, spks, strict=True)]
-    sizes = torch.tensor([len(h) for h in hidden], device=hidden[0].device)
+    sizes = send([len(h) for h in hidden], hidden[0].device)
     padded = nn.utils.rnn.pad_sequence(hidden, batch_first=True)
     step = _tacotron(tts, padded, sizes) if isinstance(tts, Tacotron2) else _transformer(tts, padded, sizes)
     frames, ends = _run(step, (sizes * LONGEST).long(), tts.odim, tts.reduction_factor, padded)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import torch
 
 from cycle.data.batch import Hypothesis
 from cycle.models.ngram import NGram
@@ -32,4 +31,5 @@ def best_text(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Searc
 def posteriors(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Search) -> list[float]:
     """Probability of each hypothesis of an N-best list, if one of them is what was said: the softmax of `combined`."""
     scores = [combined(h, p, search) for h, p in zip(hyps, priors, strict=True)]
-    return torch.tensor(scores, dtype=torch.float64).softmax(0).tolist()  # type: ignore[no-any-return]
+    shares = [math.exp(score - max(scores)) for score in scores]  # lists are short: a call of torch would take longer
+    return [share / math.fsum(shares) for share in shares]

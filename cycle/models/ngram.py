@@ -44,7 +44,10 @@ class NGram:
         self._ids = {unit: index for index, unit in enumerate(self.units)}
         self._unk, self._end = len(vocabulary), len(vocabulary) + 1
         self._nodes = _nodes(order, counts)
-        self._cache: dict[Gram, float] = {}
+        self._states: dict[Gram, int] = {}
+        self._histories: list[Gram] = []  # of each state
+        self._steps: dict[int, tuple[float, int]] = {}  # state * units + token: its log-probability, and the state after it
+        self._first = self._state((START,))
         self.next_logps = lru_cache(maxsize=1 << 14)(self._next_logps)
 
     def __reduce__(self) -> tuple[type[NGram], tuple[int, list[str], dict[Gram, int]]]:
@@ -73,16 +76,26 @@ class NGram:
 
     def logp(self, tokens: Sequence[str]) -> float:
         """Natural log-probability of a whole sentence, its end included."""
-        get, unk, width = self._ids.get, self._unk, self.order
-        line = (START, *[get(token, unk) for token in tokens], self._end)
-        total = 0.0
-        for end in range(2, len(line) + 1):
-            gram = line[max(0, end - width) : end]
-            value = self._cache.get(gram)
-            if value is None:
-                value = self._cache[gram] = log(self._probability(gram))
-            total += value
+        get, unk, size, known = self._ids.get, self._unk, len(self.units), self._steps
+        total, state = 0.0, self._first
+        for token in (*[get(token, unk) for token in tokens], self._end):
+            step = known.get(state * size + token) or self._step(state, token)
+            total += step[0]
+            state = step[1]
         return total
+
+    def _step(self, state: int, token: int) -> tuple[float, int]:
+        gram = (*self._histories[state], token)
+        step = self._steps[state * len(self.units) + token] = (log(self._probability(gram)), self._state(gram))
+        return step
+
+    def _state(self, line: Gram) -> int:
+        """The number of the history that `line` leaves behind."""
+        history = line[max(0, len(line) - self.order + 1) :] if self.order > 1 else ()
+        if history not in self._states:
+            self._states[history] = len(self._histories)
+            self._histories.append(history)
+        return self._states[history]
 
     def logps(self, sentences: Iterable[Sequence[str]]) -> NDArray[np.float64]:
         """`logp` of each sentence."""

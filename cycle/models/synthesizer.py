@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
+from cycle.device import send
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def gaussian_logp(values: Tensor, means: Tensor, stds: Sequence[float], lengths:
     Returns:
         (B,), summed over steps and dimensions.
     """
-    std = torch.tensor(stds, device=means.device)
+    std = send(stds, means.device)
     each = -0.5 * ((values - means.float()) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
     inside = torch.arange(values.size(1), device=values.device) < lengths[:, None]
     return (each.sum(-1) * inside).sum(1)

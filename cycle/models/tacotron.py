@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.models.espnet import Prenet
 from cycle.models.fastspeech import with_end
 from cycle.models.noise import quiet
@@ -90,7 +91,7 @@ def draw(tts: Any, ids: list[Tensor], spk: list[dict[str, Tensor]], std: float) 
         finally:
             handle.remove()
         frames.append(torch.cat([out.view(tts.odim, -1) for out in drawn], dim=1).T)
-    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    lengths = send([len(row) for row in rows], rows[0].device)
     values = nn.utils.rnn.pad_sequence(frames, batch_first=True)
     return Action(values, lengths), Speech(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
 

@@ -42,10 +42,9 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], device: torch.device | str = "cpu", padding: int = 0) -> tuple[Tensor, Tensor]:
         """Texts to (B, L) ids and (B,) lengths."""
         rows = [self.ids(text) for text in texts]
-        lengths = torch.tensor([len(r) for r in rows])
-        out = torch.full((len(rows), max(1, int(lengths.max()))), padding, dtype=torch.long)
-        for i, row in enumerate(rows):
-            out[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        lengths = torch.tensor([len(row) for row in rows])
+        width = max(1, *map(len, rows))
+        out = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
         return out.to(device, non_blocking=True), lengths.to(device, non_blocking=True)
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.models.augment import vary
 from cycle.settings import Augment, VoiceModel
 
@@ -135,7 +136,7 @@ class VoiceEncoder(nn.Module):
     def loss(self, batch: Batch) -> Loss:
         assert batch.speech is not None
         numbers = {spk: n for n, spk in enumerate(dict.fromkeys(batch.spks))}
-        groups = torch.tensor([numbers[spk] for spk in batch.spks] * 2, device=batch.speech.feats.device)
+        groups = send([numbers[spk] for spk in batch.spks] * 2, batch.speech.feats.device)
         vectors = torch.cat([self(vary(half, CHANNEL)) for half in part(batch.speech, self.conf.longest)])
         value = contrast(vectors, groups, self.conf.temperature)
         return Loss(value, len(batch.spks), {"loss": value.detach()})

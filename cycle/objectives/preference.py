@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cycle import rewards
 from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
+from cycle.device import send
 from cycle.errors import UserError
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.synthesizer import Action, Spread
@@ -144,7 +145,7 @@ class AsrSelfPlay:
         speech = heard(batch.speech, models, self.varied)
         own = self.origin.asr.sample(speech, 1, self.temperature, self.by)
         pairs = [[truth, row[0]] for truth, row in zip(batch.texts, own, strict=True)]
-        usable = torch.tensor([truth != drawn for truth, drawn in pairs], device=batch.speech.feats.device)
+        usable = send([truth != drawn for truth, drawn in pairs], batch.speech.feats.device)
         return text_pairs(speech, pairs, usable, models, self.origin, self.by, self.beta)
 
 
@@ -152,11 +153,11 @@ def text_pairs(
     speech: Speech, pairs: list[list[str]], usable: Tensor, models: Models, origin: Origin, by: Branch, beta: float
 ) -> Loss:  # fmt: skip
     """DPO on (better, worse) transcripts of recordings; rows that are not usable, or do not fit their recording, are left out."""
-    keep = usable.nonzero()[:, 0]
+    keep = usable.nonzero()[:, 0].tolist()
     stats: dict[str, float | Tensor] = {"pairs": usable.float().mean()}
-    if not len(keep):
+    if not keep:
         return nothing(usable.device, stats)
-    some, texts = Speech(speech.feats[keep], speech.lengths[keep]), [pairs[i] for i in keep.tolist()]
+    some, texts = speech.rows(keep), [pairs[i] for i in keep]
     with torch.no_grad():
         reference = origin.asr.logp(some, texts, by)
     fits = (reference > UNFIT).all(-1)
@@ -222,7 +223,7 @@ class TtsDpo:
         if batch.speech is None:  # a text without a recording says nothing of its speaker
             return [None] * len(texts)
         n = self.renderings
-        recorded = Speech(batch.speech.feats.repeat_interleave(n, 0), batch.speech.lengths.repeat_interleave(n))
+        recorded = batch.speech.rows([i for i in range(len(batch.texts)) for _ in range(n)])
         return rewards.speaker_similarity(speech, recorded)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Hypothesis, Loss
-from cycle.data.types import Speech
+from cycle.device import send
 from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.models.recognizer import Recognizer
@@ -44,7 +44,7 @@ def confidence(hyps: Sequence[Hypothesis]) -> float:
 def posteriors(lists: Sequence[Sequence[Hypothesis]], width: int, sharpness: float, device: torch.device) -> Tensor:
     """(B, width) softmax of sharpness * logp over each list; places behind a list's end get 0."""
     logp = [[h.logp for h in hyps] + [-math.inf] * (width - len(hyps)) for hyps in lists]
-    return (sharpness * torch.tensor(logp, device=device)).softmax(-1)
+    return (sharpness * send(logp, device)).softmax(-1)
 
 
 class PseudoLabel:
@@ -114,9 +114,7 @@ class PseudoLabel:
         texts = [[h.text for h in lists[i]] for i in keep]
         width = max(map(len, texts))
         weights = posteriors([lists[i] for i in keep], width, self.sharpness, device)
-        index = torch.tensor(keep, device=device)
-        some = Speech(batch.speech.feats[index], batch.speech.lengths[index])
-        loss = models.asr.nbest_loss(some, filled(texts, width), weights)
+        loss = models.asr.nbest_loss(batch.speech.rows(keep), filled(texts, width), weights)
         return Loss(loss.value, len(keep), {**loss.stats, **stats})
 
     def _bar(self, sure: list[float], step: int) -> float:

@@ -12,7 +12,7 @@ import torch
 
 from cycle import rewards
 from cycle.data.batch import Batch, Loss
-from cycle.data.types import Speech
+from cycle.device import send
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.speaker import long_term_spectrum
 from cycle.objectives.base import Models, Name, Origin, chosen, nothing
@@ -35,7 +35,7 @@ class TtsThroughAsr:
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         made = models.tts.synthesize(batch.texts, batch.spks, grad=True)
-        tokens = torch.tensor([len(t.split()) for t in batch.texts], device=made.speech.feats.device)
+        tokens = send([len(t.split()) for t in batch.texts], made.speech.feats.device)
         logp = models.asr.logp(made.speech, [[t] for t in batch.texts], self.by)[:, 0]
         fits = logp > UNFIT  # speech too short for its text has no gradient to give, and no place in the mean
         value = -(logp / tokens * fits).sum() / fits.sum().clamp(min=1)
@@ -79,8 +79,8 @@ class AsrThroughTts:
         n = max(len(hyps) for hyps in batch.nbest)
         filled = [hyps + [hyps[0]] * (n - len(hyps)) for hyps in batch.nbest]
         device = batch.speech.feats.device
-        reward = torch.tensor([[r for _, r in hyps] for hyps in filled], device=device)
-        valid = torch.arange(n, device=device) < torch.tensor([len(h) for h in batch.nbest], device=device)[:, None]
+        reward = send([[r for _, r in hyps] for hyps in filled], device)
+        valid = torch.arange(n, device=device) < send([len(h) for h in batch.nbest], device)[:, None]
         logp = models.asr.logp(batch.speech, [[t for t, _ in hyps] for hyps in filled])
         value = expected_risk(logp, -self.scale * reward, valid).mean()
         return Loss(value, len(batch.texts), {"loss": value.detach()})
@@ -116,7 +116,7 @@ class AsrThroughTtsGumbel:
         if own is None:
             return nothing(device, dict(stats))
         assert own.speech is not None
-        soft = models.asr.soft_tokens(Speech(own.speech.feats, own.speech.lengths), own.texts, self.temperature)
+        soft = models.asr.soft_tokens(own.speech, own.texts, self.temperature)
         value = -models.tts.score(own, soft, grad=True).mean()
         return Loss(value, len(own.texts), {"loss": value.detach(), **stats})
 

@@ -72,6 +72,14 @@ def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
     return conf.lr * (conf.floor + (1 - conf.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def on_host(stats: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Numbers that may lie on the device; it is waited for once, however many they are."""
+    names = [name for name, value in stats.items() if isinstance(value, Tensor)]
+    fetched = torch.stack([stats[name].detach().float().reshape(()) for name in names]).tolist() if names else []  # type: ignore[union-attr]
+    there = dict(zip(names, fetched, strict=True))
+    return {name: float(there.get(name, value)) for name, value in stats.items()}
+
+
 class Part:
     """A module in training with its optimizer and averaged weights."""
 
@@ -173,7 +181,7 @@ class Trainer:
         for step in progress(range(first, self.updates), self.updates - first, self.phase):
             stats |= self._step(step, parts, batches)
             if (step + 1) % self.run.log_every == 0:
-                values = self._whole({k: float(v) for k, v in stats.items()})
+                values = self._whole(on_host(stats))
                 if metrics:
                     metrics.write(step + 1, values)
                 stats = {}
@@ -223,8 +231,9 @@ class Trainer:
 
     def _check(self, step: int) -> None:
         """Looks at the count of bad steps; only now and then, because the host has to wait for it."""
-        if int(self.bad_steps) >= MAX_BAD_STEPS:
-            raise Diverged(f"{self.phase}: no finite gradient in {int(self.bad_steps)} updates up to {step}")
+        bad = int(self.bad_steps)
+        if bad >= MAX_BAD_STEPS:
+            raise Diverged(f"{self.phase}: no finite gradient in {bad} updates up to {step}")
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
         if not self.fabric.is_global_zero:

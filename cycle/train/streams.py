@@ -60,15 +60,19 @@ class Stream:
         return Stream(self.name, utt_ids, spks, texts, self.frames[index], self.store, rows, durations, nbest)
 
 
-def collate(items: Sequence[tuple[Stream, int]]) -> Batch:
-    """Reads utterances of one or several streams into a batch on the host."""
+def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True) -> Batch:
+    """Reads utterances of one or several streams into a batch on the host, where features stay as short as they are stored.
+
+    Args:
+        pitch: whether anybody will want it; a synthesiser does.
+    """
     first = items[0][0]
     batch = Batch([s.utt_ids[i] for s, i in items], [s.spks[i] for s, i in items], [s.texts[i] for s, i in items])
     if first.store is not None:
         batch.speech = speech_of([s.store.feats(s.rows[i]) for s, i in items])  # type: ignore[union-attr]
-        batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items])  # type: ignore[union-attr]
+        batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items]) if pitch else None  # type: ignore[union-attr]
     if all(s.durations is not None for s, _ in items):
-        batch.durations = pad([s.durations[i] for s, i in items], np.int64)  # type: ignore[index]
+        batch.durations = pad([s.durations[i] for s, i in items])  # type: ignore[index]
     if all(s.nbest is not None for s, _ in items):
         batch.nbest = [s.nbest[i] for s, i in items]  # type: ignore[index]
     return batch

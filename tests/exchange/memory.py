@@ -32,8 +32,8 @@ TOKENS = [f"t{n}" for n in range(50)]
 FRAMES, TOKENS_EACH = 6, 3
 
 
-def text(number: int) -> str:
-    return " ".join(TOKENS[(number * 7 + k * (number % 11 + 1)) % 50] for k in range(TOKENS_EACH))
+def text(number: int, tokens: int = TOKENS_EACH) -> str:
+    return " ".join(TOKENS[(number * 7 + k * (number % 11 + 1)) % 50] for k in range(tokens))
 
 
 class Asr:
@@ -60,32 +60,32 @@ class Aligner:
         return frames, torch.zeros(len(texts))
 
 
-def pools(exp: Experiment, size: int) -> None:
+def pools(exp: Experiment, size: int, frames: int = FRAMES, tokens: int = TOKENS_EACH) -> None:
     """Stage 2's files; all shards of features are one file under many names."""
     blank = exp.feats("paired") / "blank"
     for pool, count in (("paired", 500), ("speech", size)):
         folder = exp.feats(pool)
         folder.mkdir(parents=True)
-        for suffix, shape in (("feats.npy", (SHARD * FRAMES, 80)), ("f0.npy", (SHARD * FRAMES,))):
+        for suffix, shape in (("feats.npy", (SHARD * frames, 80)), ("f0.npy", (SHARD * frames,))):
             if pool == "paired":
                 np.save(f"{blank}.{suffix}", np.zeros(shape, np.float16))
             for start in range(0, count, SHARD):
                 os.link(f"{blank}.{suffix}", folder / f"{start // SHARD:05d}.{suffix}")
         for start in range(0, count, SHARD):
-            rows = ({"utt": f"{pool}-{n:08d}", "spk": "s", "text": text(n) if pool == "paired" else "", "frames": FRAMES}
+            rows = ({"utt": f"{pool}-{n:08d}", "spk": "s", "text": text(n, tokens) if pool == "paired" else "", "frames": frames}
                     for n in range(start, min(start + SHARD, count)))  # fmt: skip
             table.write(folder / f"{start // SHARD:05d}.arrow", rows, RECORDING)
-    rows = ({"utt": f"text-{n:08d}", "spk": "", "text": text(n), "frames": FRAMES_PER_TOKEN * TOKENS_EACH} for n in range(size))
+    rows = ({"utt": f"text-{n:08d}", "spk": "", "text": text(n, tokens), "frames": FRAMES_PER_TOKEN * tokens} for n in range(size))
     table.write(exp.feats("text") / "00000.arrow", rows, RECORDING)
     for folder, pool, count in ((exp.oracle / "speech", "speech", size), (exp.data("paired"), "paired", 500)):
         folder.mkdir(parents=True)
         with open(folder / "tokens", "w") as handle:
-            handle.writelines(f"{pool}-{n:08d} {text(n)}\n" for n in range(count))
+            handle.writelines(f"{pool}-{n:08d} {text(n, tokens)}\n" for n in range(count))
     exp.tokens.mkdir(parents=True)
     exp.voices.mkdir()
     np.save(exp.voices / "speakers.npy", np.array(["s"]))
     (exp.tokens / "tokens.txt").write_text("\n".join(["<blank>", "<unk>", *TOKENS, "<sos/eos>"]) + "\n")
-    NGram.fit([text(n).split() for n in range(500)], 3, TOKENS).save(exp.tokens / "prior.json")
+    NGram.fit([text(n, tokens).split() for n in range(500)], 3, TOKENS).save(exp.tokens / "prior.json")
     write_json(exp.tokens / "stats.json", {"f0": [5.0, 1.0], "energy": [0.0, 1.0], "frames_per_token": [1.0, 9.0]})
 
 

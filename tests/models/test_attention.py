@@ -136,55 +136,51 @@ def test_nbest_loss_weighs():
     torch.testing.assert_close(model.nbest_loss(data.speech, lists, weights).value.detach(), exact, atol=1e-4, rtol=1e-4)
 
 
-def test_own_inputs_change_inputs_and_nothing_else():
+def encoded(model, data):
+    """The decoder's arguments under teacher forcing."""
+    ids, lengths = model.vocabulary.encode(TEXTS)
+    out, frames = model._encode(data.speech)
+    return out, frames, attention.bordered(ids, lengths, model.model.eos)[0], lengths + 1
+
+
+@torch.no_grad()
+def test_own_inputs_change_a_share_of_the_inputs():
     model, data = recognizer().eval(), batch()
-    seen = []
-    watch = model.model.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
-    plain = model.loss(data).value
-    for share in (1.0, 0.5):
-        torch.manual_seed(0)
-        with attention.own_inputs(model.model.decoder, share, model.model.eos):
-            hooks = model.model.decoder._forward_pre_hooks
-            hooks.move_to_end(watch.id)  # looks at what the hook before it has made
-            mixed = model.model(data.speech.feats, data.speech.lengths, *model.vocabulary.encode(TEXTS, "cpu", attention.IGNORE))[0]
-        assert not torch.equal(mixed, plain)
-    true, own, half = seen
-    end = model.model.eos
+    given, end = encoded(model, data), model.model.eos
+    torch.manual_seed(0)
+    own, half = (attention.own_inputs(model.model.decoder, *given, share, end) for share in (1.0, 0.5))
+    true = given[2]
     assert (own[:, 0] == end).all() and not torch.equal(own[:, 1:], true[:, 1:])
     changed = [(half[i, 1 : 1 + n] != true[i, 1 : 1 + n]).float().mean() for i, n in enumerate((3, 2, 5))]
     assert 0 < sum(changed) / 3 < 1
-    torch.testing.assert_close(model.loss(data).value, plain)  # the hook is gone
 
 
+def test_own_inputs_change_the_loss_and_nothing_else():
+    model, data = recognizer().eval(), batch()
+    plain = model.loss(data)
+    mixed = model.loss(data, own_inputs=1.0)
+    assert not torch.equal(mixed.value, plain.value) and torch.equal(mixed.stats["loss_ctc"], plain.stats["loss_ctc"])
+    torch.testing.assert_close(model.loss(data).value, plain.value)
+
+
+@torch.no_grad()
 def test_own_inputs_are_what_the_model_says():
-    """With a decoder that always says b, every own input is b; targets stay the truth."""
+    """With a decoder that always says b, every own input is b."""
     model, data = recognizer().eval(), batch()
     b = model.vocabulary.index["b"]
-    with torch.no_grad():
-        model.model.decoder.output_layer.bias[b] = 60.0
-    seen = []
-    with attention.own_inputs(model.model.decoder, 1.0, model.model.eos):
-        watch = model.model.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
-        model.model(data.speech.feats, data.speech.lengths, *model.vocabulary.encode(TEXTS, "cpu", attention.IGNORE))
-        watch.remove()
-    assert (seen[0][:, 1:] == b).all()
+    model.model.decoder.output_layer.bias[b] = 60.0
+    assert (attention.own_inputs(model.model.decoder, *encoded(model, data), 1.0, model.model.eos)[:, 1:] == b).all()
 
 
+@torch.no_grad()
 def test_own_inputs_stand_behind_what_they_were_drawn_from():
     """A decoder that is always sure: the input at place j is what it predicts at place j - 1 given the true history."""
     model, data = recognizer().eval(), batch()
-    with torch.no_grad():
-        model.model.decoder.output_layer.weight.mul_(1e4)
-        ids, lengths = model.vocabulary.encode(TEXTS)
-        out, frames = model._encode(data.speech)
-        inputs, _ = attention.bordered(ids, lengths, model.model.eos)
-        said = attention.next_logp(model.model.decoder(out, frames, inputs, lengths + 1)[0]).argmax(-1)
-    seen = []
-    with attention.own_inputs(model.model.decoder, 1.0, model.model.eos):
-        watch = model.model.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
-        model.model.decoder(out, frames, inputs, lengths + 1)
-        watch.remove()
-    assert torch.equal(seen[0][:, 1:], said[:, :-1]) and len(set(said[:, :-1].flatten().tolist())) > 1
+    model.model.decoder.output_layer.weight.mul_(1e4)
+    given = encoded(model, data)
+    said = attention.next_logp(model.model.decoder(*given)[0]).argmax(-1)
+    own = attention.own_inputs(model.model.decoder, *given, 1.0, model.model.eos)
+    assert torch.equal(own[:, 1:], said[:, :-1]) and len(set(said[:, :-1].flatten().tolist())) > 1
 
 
 def test_soft_tokens_spell_the_text_and_carry_gradient():

@@ -1,0 +1,167 @@
+"""A GPU for machines that have none: a device whose tensors the host cannot touch, and that counts how often the host waits for it.
+
+What runs inside `device()` computes on the host, but its tensors carry a device of their own. So code that would fail on a GPU fails here
+(tensors of both sides in one operation, `numpy()` of a tensor on the device), and every question that would make the host wait for a GPU is
+counted with the line that asks it: values brought to the host, copies to the device that block, shapes that depend on values.
+
+Not covered: what a kernel of the GPU refuses or computes otherwise, memory, packed sequences of recurrent layers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from cycle.config import ROOT
+
+backend_registration._setup_privateuseone_for_python_backend("pretend")
+DEVICE = torch.device("pretend:0")
+HOST = torch.device("cpu")
+
+# Operations of which the host must know a result before it can go on.
+ASKING = {
+    "_local_scalar_dense",
+    "equal",
+    "is_nonzero",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_consecutive",
+    "unique_dim",
+    "bincount",
+}
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+LENGTHS = {"_ctc_loss": slice(2, 4), "_ctc_loss_backward": slice(3, 5)}  # arguments that torch fetches where they are not on the host
+
+
+class Held(torch.Tensor):
+    """A tensor on the device; `raw` is what it holds, on the host."""
+
+    raw: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, raw: torch.Tensor) -> Held:
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, raw.size(), strides=raw.stride(), storage_offset=raw.storage_offset(), dtype=raw.dtype, device=DEVICE
+        )
+        made.raw = raw
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise AssertionError(f"{func} outside of the pretended device")
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def numpy(self, **options: Any) -> Any:
+        raise TypeError("a tensor on the device is no array; call cpu() first")
+
+    def new(self, *args: Any) -> torch.Tensor:
+        if len(args) == 1 and isinstance(args[0], (list, tuple)):
+            return torch.tensor(args[0], dtype=self.dtype, device=DEVICE)
+        return torch.empty(*args, dtype=self.dtype, device=DEVICE)
+
+
+def _raw(value: Any) -> Any:
+    return value.raw if isinstance(value, Held) else value
+
+
+class Pretended(TorchDispatchMode):
+    """Sends what concerns the device there.
+
+    Attributes:
+        waits: how often the host waited, by the line of ours that made it wait (of ESPnet or torch where it is none of ours).
+        operations: how many the device was given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: Counter[str] = Counter()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name = func._schema.name.removeprefix("aten::")
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        held = [t for t in tensors if isinstance(t, Held)]
+        wanted = kwargs.get("device")
+        target = torch.device(wanted) if wanted is not None else DEVICE if held else HOST
+        if not held and target.type != DEVICE.type:
+            return func(*args, **kwargs)
+        self.operations += 1
+        if name in ("_to_copy", "copy_"):
+            target = self._copy(name, args, kwargs, target)
+        else:
+            self._look(name, args, held, [t for t in tensors if not isinstance(t, Held) and t.dim()])
+        if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+            target = HOST
+        if name == "_fused_sdp_choice":
+            return 0  # attention by its formula
+        if target.type == DEVICE.type and wanted is not None:
+            kwargs["device"] = HOST
+        out = func(*tree_map(_raw, args), **tree_map(_raw, kwargs))
+        if target.type != DEVICE.type:
+            return out
+        known = {id(t.raw): t for t in held}  # what is computed in place comes back as it is
+
+        def hold(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            return known[id(value)] if id(value) in known else Held(value)
+
+        return tree_map(hold, out)
+
+    def _copy(self, name: str, args: Any, kwargs: dict[str, Any], target: torch.device) -> torch.device:
+        """Counts a copy between the sides; returns where it goes."""
+        source, free = args[0], kwargs.get("non_blocking", False)
+        if name == "copy_":
+            target, source, free = args[0].device, args[1], len(args) > 2 and args[2]
+        if source.device.type != target.type and (target.type == "cpu" or not free):
+            self._wait()
+        return target
+
+    def _look(self, name: str, args: Any, held: list[Held], strangers: list[torch.Tensor]) -> None:
+        """Counts a question; refuses tensors of both sides in one operation, as a GPU does."""
+        masks = name in INDEXING and any(t.dtype == torch.bool for t in tree_leaves(args[1]) if isinstance(t, torch.Tensor))
+        if name in ASKING or masks or (name == "repeat_interleave" and len(args) == 1):
+            self._wait()
+        if name in LENGTHS:
+            for lengths in args[LENGTHS[name]]:
+                if isinstance(lengths, Held):
+                    self._wait()
+        elif held and strangers:
+            if name in INDEXING and isinstance(args[0], Held):
+                self._wait()  # torch sends the indices along
+            else:
+                raise RuntimeError(f"{name}: tensors on the host and on the device together")
+
+    def _wait(self) -> None:
+        frames = [f for f in traceback.extract_stack() if not f.filename.endswith(Path(__file__).name)]
+        ours = [f for f in frames if f.filename.startswith(str(ROOT / "cycle"))]
+        at = (ours or frames)[-1]
+        self.waits[f"{Path(at.filename).name}:{at.lineno} {at.line}"] += 1
+
+
+@contextlib.contextmanager
+def device() -> Iterator[Pretended]:
+    """Inside the block, `DEVICE` works like a GPU."""
+    make = torch.tensor
+
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+        made = make(data, **options)  # torch makes it on the host, unseen, and sends it, blocking
+        return made if device is None or torch.device(device).type == "cpu" else made.to(device)
+
+    with pytest.MonkeyPatch.context() as patch, Pretended() as pretended:
+        patch.setattr(torch, "tensor", tensor)
+        yield pretended
