@@ -129,8 +129,7 @@ def dispatch(argv: Sequence[str]) -> int:
     if options.verb == "captions":
         return importlib.import_module("cycle.captions").main(options.references, options.hypotheses)  # type: ignore[no-any-return]
     if options.verb == "bench":
-        module = "cycle.bench_reward" if options.what == "reward" else "cycle.bench"
-        return importlib.import_module(module).main(options)  # type: ignore[no-any-return]
+        return importlib.import_module("cycle.bench").main(options)  # type: ignore[no-any-return]
     if options.verb == "new-corpus":
         return importlib.import_module("cycle.new_corpus").main(options)  # type: ignore[no-any-return]
     if options.verb == "compare":

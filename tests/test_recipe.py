@@ -117,6 +117,11 @@ def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
         assert any(row["ratio"] == result[part]["ratio"] for row in rows[1:])
         assert ("error" in rows[0]) == (what == "exchange")
         assert str(next(iter(result[part]["rows"]))) in done.stdout
+        assert any(row.get("floor", 0) > 0 for row in rows) and "floor" not in rows[0]
+    if what == "train":
+        step, *parts = (row["milliseconds"] for row in result["cycle"]["rows"].values())
+        assert len(parts) == 4 and result["cycle"]["over_parts"] == pytest.approx(step / sum(parts))  # the recipe's objectives
+        assert "times the sum of its parts" in done.stdout
 
 
 def test_no_leak_between_pools(finished):

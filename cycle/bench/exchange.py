@@ -1,0 +1,108 @@
+"""The exchange both ways: a pool through stock ESPnet and through ours, the same models, utterances and cores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from cycle.bench import Row, with_ratios
+from cycle.bench.floor import Ceiling, ceiling, counted, timed
+from cycle.data.batch import Batch, speech_of
+from cycle.device import fabric
+from cycle.eval.errors import error_rate
+from cycle.exchange.evaluate import decode
+from cycle.exchange.pools import known_speakers, open_pool
+from cycle.exchange.speak import draw_speakers
+from cycle.exchange.sweep import sweep
+from cycle.experiment import Experiment
+from cycle.models import stock
+from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.settings import Search
+from cycle.train.streams import Stream
+
+log = logging.getLogger("cycle")
+
+
+def measure(exp: Experiment, utterances: int) -> dict[str, Any]:
+    """The exchange of `utterances` of the test pool both ways, with the error rates of what came out.
+
+    Returns:
+        `asr` and `tts`, each with `ratio` (stock one by one, seconds over ours, as used in rounds) and all rows; speeds in times real time,
+        `floor` the seconds that the device would need at least for the same operations.
+    """
+    test = open_pool(exp, "test")
+    test = test.subset(range(min(utterances, len(test))))
+    conf = exp.config.features
+    seconds = float(test.frames.sum()) * conf.hop / conf.fs
+    top = ceiling(exp.device)
+    log.info("%d utterances, %.0f s", len(test), seconds)
+    return {"utterances": len(test), "seconds_of_speech": seconds, "device": exp.device, "threads": torch.get_num_threads(),
+            "asr": _asr(exp, test, seconds, top), "tts": _tts(exp, test, top)}  # fmt: skip
+
+
+def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[str, Any]:
+    runner = fabric(exp.device, exp.config.precision)
+    asr, theirs = load_asr(exp.round(0), exp.config, runner.device), stock.speech2text(exp.round(0), exp.device)
+    assert test.store is not None
+    mels = [test.store.feats(row).astype("float32") for row in test.rows]
+    used = replace(exp.config.rounds.label.search, tune=False)
+    equal = Search("joint", beam=stock.BEAM, ctc_weight=stock.CTC_WEIGHT)
+
+    def ours(search: Search) -> list[str]:
+        lists = decode(asr, test, search, exp.config.rounds.label.batch_frames, runner, "bench")
+        return [hyps[0].text if hyps else "" for hyps in lists]
+
+    works: dict[str, tuple[Callable[[], list[str]], int]] = {
+        "stock Speech2Text, one by one, beam 10": (lambda: stock.transcribe_each(theirs, mels), 1),
+        "stock batch_decode, beam 10": (lambda: stock.transcribe_batch(theirs, mels), 1),
+        "ours, the same search in batches": (lambda: ours(equal), 1),
+        f"ours, as in rounds: {used.method} {used.beam}, {used.nbest}-best": (lambda: ours(used), 3),
+        "ours, ctc_greedy": (lambda: ours(Search("ctc_greedy")), 3),
+    }
+    stock.transcribe_each(theirs, mels[:1])  # what happens once is nobody's speed
+    ours(equal)
+    refs, rows = [text.split() for text in test.texts], dict[str, Row]()
+    for name, (work, repeat) in works.items():
+        took, hyps = timed(work, exp.device, repeat)
+        rows[name] = {"seconds": took, "speed": seconds / took, "error": error_rate(refs, [hyp.split() for hyp in hyps])}
+        if repeat > 1:
+            rows[name]["floor"] = top.seconds(counted(work))
+    return with_ratios(rows, list(works)[3], list(works)[2])
+
+
+def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
+    runner, voices = fabric(exp.device, exp.config.precision), read_voices(exp)
+    tts, theirs = load_tts(exp.round(0), exp.config, voices, runner.device), stock.synthesize_each(exp.round(0), exp.device)
+    asr = load_asr(exp.round(0), exp.config, runner.device)
+    spks = draw_speakers(test, known_speakers(open_pool(exp, "paired")), exp.config.seed)
+    vectors = None if voices.size is None else voices.embeddings(spks, runner.device)
+    texts = Stream("text", test.utt_ids, spks, test.texts)
+
+    def speak(group: list[int], batch: Batch) -> list[torch.Tensor]:
+        with torch.no_grad(), runner.autocast():
+            speech = tts.synthesize(batch.texts, batch.spks).speech
+        return [row[:n] for row, n in zip(speech.feats.float().cpu(), speech.lengths.tolist(), strict=True)]
+
+    def ours() -> list[torch.Tensor]:
+        return sweep(texts, exp.config.rounds.speak.batch_frames, runner.device, "bench", speak)
+
+    theirs(test.texts[:1], vectors)
+    ours()
+    hop = exp.config.features.hop / exp.config.features.fs
+    rows: dict[str, Row] = {}
+    works = {"stock Text2Speech, one by one": lambda: theirs(test.texts, vectors), "ours, in batches, as in rounds": ours}
+    for name, work in works.items():
+        took, feats = timed(work, exp.device, 1 if "stock" in name else 3)
+        rows[name] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took, "error": _heard(asr, feats, test, exp.device)}
+    rows[name]["floor"] = top.seconds(counted(ours))
+    return with_ratios(rows, list(works)[1], list(works)[1])
+
+
+def _heard(asr: Any, feats: list[torch.Tensor], test: Stream, device: str) -> float:
+    """Token error of the recogniser on synthetic speech: that batches say what single sentences say."""
+    heard = [asr.transcribe(speech_of([row.cpu().numpy()]).to(torch.device(device)), Search("ctc_greedy"))[0][0].text for row in feats]
+    return error_rate([text.split() for text in test.texts], [text.split() for text in heard])

@@ -1,0 +1,103 @@
+"""How fast some work could be on a device at most: its operations and bytes over what the device reaches in each, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from cycle.device import fast_bf16
+
+
+def timed[T](work: Callable[[], T], device: str, repeat: int = 1) -> tuple[float, T]:
+    """Seconds of the quickest of some runs, and the last result; the device has finished when the clock stops."""
+    best = float("inf")
+    for _ in range(repeat):
+        start = time.perf_counter()
+        value = work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best, value
+
+
+@dataclass(frozen=True)
+class Work:
+    """What some work asks of a device.
+
+    Attributes:
+        operations: floating-point operations of products and convolutions; an addition and a multiplication are two.
+        bytes: that operations read and write, views left out, each operation by itself as PyTorch runs them.
+    """
+
+    operations: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What a device reaches in a second: in one large product of matrices, and in one large copy."""
+
+    operations: float
+    bytes: float
+
+    def seconds(self, work: Work) -> float:
+        """The least that the work can take: nobody is faster than the slower of the two."""
+        return max(work.operations / self.operations, work.bytes / self.bytes)
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        alias = [result.alias_info for result in func._schema.returns]
+        if not any(known is not None and not known.is_write for known in alias):  # a view moves nothing
+            self.bytes += sum(t.numel() * t.element_size() for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor))
+        return out
+
+
+def counted(work: Callable[[], object]) -> Work:
+    """Runs some work once and counts."""
+    with FlopCounterMode(display=False) as operations, Traffic() as traffic:
+        work()
+    return Work(float(operations.get_total_flops()), float(traffic.bytes))
+
+
+def ceiling(device: str) -> Ceiling:
+    """Measures a device, in bf16 where that is fast."""
+    dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
+    size, length = (8192, 1 << 28) if device == "cuda" else (1024, 1 << 24)
+    a, b = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(2))
+    source, target = (torch.ones(length, device=device) for _ in range(2))
+    product, copy = (timed(work, device, repeat=5)[0] for work in (lambda: a @ b, lambda: target.copy_(source)))
+    return Ceiling(2 * size**3 / product, 2 * source.numel() * source.element_size() / copy)
+
+
+def busy(work: Callable[[], object]) -> float:
+    """Share of the time of some work during which a GPU's kernels run."""
+    from torch.profiler import DeviceType, ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        seconds, _ = timed(work, "cuda")
+    kernels = ((e.time_range.start, e.time_range.end) for e in seen.events() if e.device_type == DeviceType.CUDA)
+    return covered(kernels) / 1e6 / seconds
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of spans (start, end), which may overlap."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted(spans):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total

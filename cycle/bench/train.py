@@ -1,0 +1,122 @@
+"""Training both ways: ESPnet's own trainer and ours; and the cycle's step against its parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from cycle.bench import Row, with_ratios
+from cycle.bench.floor import Ceiling, busy, ceiling, counted, timed
+from cycle.device import fabric
+from cycle.exchange.pools import align, open_pool
+from cycle.exchange.round_data import RoundData
+from cycle.experiment import Experiment
+from cycle.models import stock
+from cycle.models.pair import build_asr, build_tts, load_asr, load_frame_model, load_tts, read_voices
+from cycle.models.vocabulary import Vocabulary
+from cycle.objectives.base import Models, Origin, begin
+from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.rounds import make_tasks
+from cycle.settings import Augment
+from cycle.train.loop import Task, Trainer
+from cycle.train.streams import Mixture, Stream, collate
+
+FIRST = 3  # steps that are not timed
+
+
+def measure(exp: Experiment, steps: int) -> dict[str, Any]:
+    """Supervised training of fresh models of the experiment's sizes: ours and ESPnet's own trainer on the same batches.
+
+    Returns:
+        `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches afterwards; `cycle`, see `_cycle`.
+    """
+    aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device)
+    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
+    aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, aligner_device)
+    paired, _ = align(open_pool(exp, "paired"), aligner, exp.config.rounds.label.batch_frames, aligner_device)
+    out = {"steps": steps, "device": exp.device, "threads": torch.get_num_threads()}
+    alone = {name: _train(exp, name, paired, vocabulary, steps, top) for name in ("asr", "tts")}
+    return out | alone | {"cycle": _cycle(exp, paired, steps)}
+
+
+def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int, top: Ceiling) -> dict[str, Any]:
+    runner, conf = fabric(exp.device, exp.config.precision), replace(exp.config, augment=Augment())  # stock has none
+    mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed)
+    optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
+    objective = AsrSupervised() if name == "asr" else TtsSupervised()
+
+    def fresh() -> Any:
+        torch.manual_seed(conf.seed)
+        built = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
+        return built.to(runner.device).train()
+
+    def ours(model: Any, count: int) -> None:
+        with TemporaryDirectory() as folder:
+            run = replace(conf.run, checkpoint_seconds=1e9)
+            parts = {name: (model, optimizer)}
+            tasks = [Task(name, objective, mixture)]  # type: ignore[arg-type]
+            Trainer(Path(folder), Path(folder), "bench", Models(model, model), parts, tasks, count, conf.seed, run, runner).fit()
+
+    def theirs(model: Any, count: int) -> None:
+        adam = torch.optim.AdamW(model.parameters(), lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay)
+        batches = (collate(mixture.items(n)).to(torch.device("cpu")) for n in range(count))
+        inner = stock.Bare(model.tts) if name == "tts" else model.model
+        stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
+
+    rows: dict[str, Row] = {}
+    for title, work in (("ESPnet's trainer", theirs), ("ours", ours)):
+        work(fresh(), FIRST)  # what happens once is nobody's speed
+        model = fresh()
+        took, _ = timed(partial(work, model, steps), exp.device)
+        rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, mixture, runner)}
+    rows["ours"]["floor"] = top.seconds(counted(lambda: ours(fresh(), FIRST))) * steps / FIRST
+    return with_ratios(rows, "ours", "ours")
+
+
+@torch.no_grad()
+def _loss(model: Any, objective: Any, mixture: Mixture, runner: Any) -> float:
+    """The loss on the first batches, without training noise."""
+    batches = [collate(mixture.items(n)).to(runner.device) for n in range(4)]
+    return sum(float(objective(batch, Models(model, model), 0).value) for batch in batches) / len(batches)
+
+
+def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
+    """The recipe's step in its last round against its objectives, each run alone. All streams are the paired pool: only speed is asked for.
+
+    Returns:
+        `rows` with milliseconds a step (an objective that comes on every n-th step counts with an n-th of its own); `over_parts`, the whole
+        step over their sum; on a GPU `busy`, the share of the time in which its kernels run.
+    """
+    runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
+    listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
+    streams = dict.fromkeys(("paired", "pseudo", "synthetic", "text", "recordings"), paired) | {"speech": listed, "labelled": listed}
+    tasks = make_tasks(exp, number, RoundData(streams))
+    begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device))
+
+    def fit(some: list[Task], count: int) -> None:
+        asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
+        parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
+        run = replace(exp.config.run, checkpoint_seconds=1e9)
+        with TemporaryDirectory() as folder:
+            Trainer(Path(folder), Path(folder), "bench", Models(asr, tts), parts, some, count, exp.config.seed, run, runner).fit()
+
+    def step(some: list[Task]) -> float:
+        """Seconds, without what is done once a round."""
+        fit(some, FIRST)
+        short, long = (timed(partial(fit, some, count), exp.device)[0] for count in (FIRST, FIRST + steps))
+        return (long - short) / steps
+
+    together = step(tasks)
+    alone = {task.name: step([replace(task, every=1, start=0)]) / task.every for task in tasks}
+    rows = {name: {"milliseconds": 1000 * value} for name, value in {"the step": together, **alone}.items()}
+    out: dict[str, Any] = {"rows": rows, "over_parts": together / sum(alone.values())}
+    out["says"] = f"the step takes {out['over_parts']:.2f} times the sum of its parts"
+    if exp.device == "cuda":
+        out["busy"] = busy(lambda: fit(tasks, steps))
+        out["says"] += f"; kernels run {100 * out['busy']:.0f} % of the time"
+    return out
