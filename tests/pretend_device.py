@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,12 @@ class Held(torch.Tensor):
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.cpu(), spec)
+
+    def __repr__(self, **options: Any) -> str:
+        return f"Held({self.raw})"
 
     def numpy(self, **options: Any) -> Any:
         raise TypeError("a tensor on the device is no array; call cpu() first")
@@ -156,12 +162,19 @@ class Pretended(TorchDispatchMode):
 @contextlib.contextmanager
 def device() -> Iterator[Pretended]:
     """Inside the block, `DEVICE` works like a GPU."""
-    make = torch.tensor
 
-    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
-        made = make(data, **options)  # torch makes it on the host, unseen, and sends it, blocking
-        return made if device is None or torch.device(device).type == "cpu" else made.to(device)
+    def sending(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """Makes a tensor of numbers as torch does, on the host, and sends it, blocking; torch's own way cannot be looked at."""
+
+        def made(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+            if isinstance(data, torch.Tensor):
+                return make(data, device=device, **options)
+            value = make(data, **options)
+            return value if device is None or torch.device(device).type == "cpu" else value.to(device)
+
+        return made
 
     with pytest.MonkeyPatch.context() as patch, Pretended() as pretended:
-        patch.setattr(torch, "tensor", tensor)
+        for name in ("tensor", "as_tensor"):
+            patch.setattr(torch, name, sending(getattr(torch, name)))
         yield pretended
