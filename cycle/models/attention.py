@@ -146,15 +146,13 @@ def own_inputs(decoder: nn.Module, memory: Tensor, frames: Tensor, inputs: Tenso
         inputs: (B, L) as `bordered` gives them; lengths: (B,).
 
     Returns:
-        (B, L); the first input, which starts a sentence, is never replaced.
+        (B, L); the first input starts the sentence as before.
     """
     with torch.no_grad():
         said = next_logp(logits(decoder, memory, frames, inputs, lengths))
         own = torch.distributions.Categorical(logits=said, validate_args=False).sample()  # validation asks the device
     own = nn.functional.pad(own[:, :-1], (1, 0), value=end)
-    swap = torch.rand(inputs.shape, device=inputs.device) < share
-    swap[:, 0] = False
-    return torch.where(swap, own, inputs)
+    return torch.where(torch.rand(inputs.shape, device=inputs.device) < share, own, inputs)
 
 
 def smoothed(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:

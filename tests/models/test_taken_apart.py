@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from cycle.models import augment, fastspeech
+from cycle.data.types import Speech
+from cycle.models import augment, encoder, fastspeech
 from cycle.models.attention import IGNORE
 from cycle.models.checkpoint import model_conf
 from cycle.models.espnet import SpecAug
@@ -62,6 +63,25 @@ def test_recogniser_has_espnets_loss(name, training):
         if key in ours.stats and not (key == "loss_ctc" and "inner" in name):  # ESPnet logs the last layer's alone
             torch.testing.assert_close(ours.stats[key], torch.as_tensor(stats[key]).reshape(()).to(ours.stats[key]))
     torch.testing.assert_close(gradients(model), theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_ctc_has_dropout_in_training_alone():
+    """ESPnet's applies it in evaluation too."""
+    model, data = recognizer("ctc alone").eval(), batch()
+    model.model.ctc.dropout_rate = 0.5
+    assert torch.equal(model.loss(data).value, model.loss(data).value)
+    model.train()
+    assert not torch.equal(model.loss(data).value, model.loss(data).value)
+
+
+def test_padding_that_nobody_needs_is_left_out():
+    model, speech = recognizer("conformer").eval(), batch().speech
+    longer = Speech(torch.nn.functional.pad(speech.feats, (0, 0, 0, 30)), speech.lengths)
+    whole, cut = encoder.encode(model.model, speech), encoder.encode(model.model, longer)
+    torch.testing.assert_close(cut[0], whole[0])
+    blind = Speech(longer.feats, longer.lengths)
+    blind.known = None  # as behind operations on a device
+    assert encoder.encode(model.model, blind)[0].size(1) > whole[0].size(1)
 
 
 def test_other_models_keep_espnets_forward():
