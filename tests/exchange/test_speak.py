@@ -1,18 +1,23 @@
 """Which sentences a round speaks, and in whose voice."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cycle.config import load
+from cycle.data.batch import Batch
 from cycle.data.features import ShardWriter
 from cycle.data.schemas import RECORDING
 from cycle.data.table import write
+from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.exchange.pools import lenders
-from cycle.exchange.speak import SpeakJob, choose_sentences
+from cycle.exchange.speak import SpeakJob, _rows, choose_sentences
 from cycle.experiment import Experiment
+from cycle.models.synthesizer import Rendering
 from cycle.train.streams import Stream
 
 
@@ -57,3 +62,26 @@ def test_the_pool_is_walked_through_round_after_round():
     said = [choose_sentences(pool, 4, number).utt_ids for number in (1, 2, 3)]
     assert said == [["t0", "t1", "t2", "t3"], ["t4", "t5", "t6", "t7"], ["t8", "t9", "t0", "t1"]]
     assert choose_sentences(pool, 0, 2) is pool and choose_sentences(pool, 10, 2) is pool
+
+
+def test_the_table_says_how_a_sentence_was_spoken():
+    """Spreads of ln(frames) and pitch over a sentence's own tokens, by hand; a value that is no number is told."""
+    feats = torch.zeros(2, 4, 3)
+    feats[1, 1, 2] = torch.inf
+    durations, pitch = torch.tensor([[1, 2, 9], [3, 3, 1]]), torch.tensor([[1.0, 3.0, 50.0], [2.0, 2.0, 2.0]])
+    made = Rendering(Speech(feats, torch.tensor([4, 2])), durations, pitch)
+    rows = list(_rows(made, Batch(["1", "2"], ["a", "b"], ["x y", "x y z"]), ["x", "y"]))
+    assert [row.shape for row, _ in rows] == [(4, 3), (2, 3)] and rows[0][0].dtype == np.float16
+    one, other = (said for _, said in rows)
+    assert one == {
+        "text": "x y",
+        "spk": "a",
+        "heard": "x",
+        "finite": True,
+        "duration_std": pytest.approx(math.log(2) / 2),
+        "pitch_std": 1.0,
+    }
+    assert other["finite"] is False and other["pitch_std"] == 0.0
+    assert other["duration_std"] == pytest.approx(np.std(np.log([3, 3, 1])))
+    autoregressive = next(_rows(Rendering(made.speech), Batch(["1", "2"], ["a", "b"], ["x y", "x y z"]), ["x", "y"]))[1]
+    assert math.isnan(autoregressive["duration_std"]) and math.isnan(autoregressive["pitch_std"])
