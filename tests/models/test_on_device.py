@@ -67,6 +67,27 @@ def test_alignments_and_the_synthesisers_judgement():
     assert torch.equal(there[0], host[0]) and there[1] == pytest.approx(host[1], abs=1e-4) and host[1][2] is None
 
 
+@pytest.mark.parametrize("subsample", [1, 3])
+def test_the_aligners_and_the_judges_loss(subsample):
+    """Frames behind a stride are counted on the host as the model counts them, and nobody is waited for."""
+
+    def work(on):
+        torch.manual_seed(0)
+        model = FrameCTC(recognizer().vocabulary, 80, FrameModel(8, 2, 0, 0.0, subsample, 0, 0.0, 0)).eval().to(on)
+        data = batch().to(on)
+        logp, lengths = model.emissions(data.speech)
+        ids, sizes = model.vocabulary.encode(TEXTS)
+        exact = torch.nn.functional.ctc_loss(logp.cpu().transpose(0, 1), ids, lengths.cpu(), sizes, reduction="none").mean()
+        return model, data, exact
+
+    (model, data, exact), there, _ = both(work)
+    torch.testing.assert_close(model.loss(data).value, exact)
+    with device() as seen:
+        value = there[0].loss(there[1]).value
+    torch.testing.assert_close(value.raw, exact)
+    assert seen.waits.total() == 0
+
+
 def test_training_speech_is_varied_on_the_device():
     """By numbers drawn on the host: it is the same speech, and nobody is waited for."""
     host, there, seen = both(lambda on: SimpleNamespace(model=recognizer().train().to(on), speech=batch().speech.to(on)))
