@@ -24,11 +24,11 @@ from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json, write_text
 from cycle.log import setup
-from cycle.objectives.recipe import objectives
 from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 SHARED = (3, 4, 5)  # stages that train, which several ranks share
+ROUNDS = stage.STAGES[3]  # the one that trains by the recipe; once it has begun, the recipe has been looked at
 
 
 def open_experiment(options: argparse.Namespace, control: str | None = None) -> Experiment:
@@ -42,7 +42,6 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
-    _check(config)
     path = Path(options.exp).resolve() if options.exp else ROOT / "exp" / options.corpus
     if path.exists() and not path.is_dir():
         raise UserError("is no folder", path, "name another with --exp")
@@ -50,15 +49,17 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if options.cluster:
         open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
-    if control is None:
-        return exp
-    changed = load(options.corpus, options.recipe, overrides, device, control)
-    _check(changed)
-    return control_of(exp, control, changed)
+    if control is not None:
+        exp = control_of(exp, control, load(options.corpus, options.recipe, overrides, device, control))
+    if options.redo or not ROUNDS.stamp_file(exp).exists():
+        _check(exp.config)
+    return exp
 
 
 def _check(config: Config) -> None:
     """Raises UserError for a recipe that cannot be trained: it is heard of now, not after pretraining."""
+    from cycle.objectives.recipe import objectives  # and with it torch, which a finished run is looked through without
+
     needs_no_tts(config)
     objectives(config)
     select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
