@@ -156,3 +156,10 @@ def test_every_imported_package_is_a_direct_requirement() -> None:
     tops = {name.split(".")[0]: f.name for f in files for name in imported(ast.parse(f.read_text(encoding="utf-8")), "cycle.x")}
     lacking = {top: file for top, file in tops.items() if top not in ours and not direct & {d.lower() for d in homes.get(top, [])}}
     assert lacking == {}
+
+
+def test_a_mistake_is_told_without_waiting_for_espnet() -> None:
+    """It takes seconds to import; recipes are looked at before anything runs, and that is when mistakes are found."""
+    rooms = ", ".join(f"cycle.objectives.{f.stem}" for f in sorted((PACKAGE / "objectives").glob("[a-z]*.py")))
+    code = f"import sys, cycle.run, {rooms}; sys.exit('espnet2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

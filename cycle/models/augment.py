@@ -8,13 +8,11 @@ bilinear resampling of the log-mel, each utterance by its own factors, so a batc
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cycle.data.types import Speech
-from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, SpecAug
 from cycle.settings import Augment
 
 
@@ -69,39 +67,3 @@ def vary(speech: Speech, conf: Augment) -> Speech:
         feats = feats + conf.noise * torch.rand((B, 1, 1), device=device) * torch.randn_like(feats)
     inside = torch.arange(feats.size(1), device=device) < speech.lengths[:, None]
     return Speech(feats * inside[..., None], speech.lengths, speech.known)
-
-
-def spec_augment(speech: Speech, conf: Any) -> Speech:
-    """Hides bands of frames and of mel bands, each utterance its own (Park et al. 2019, arXiv:1904.08779).
-
-    ESPnet's, with its numbers drawn on the host: drawn on the device, the host waits for each, with nothing queued behind it.
-
-    Args:
-        speech: left as it is.
-        conf: ESPnet's module, which knows what to hide.
-    """
-    feats = speech.feats
-    if type(conf) is not SpecAug:
-        return Speech(conf(feats.clone(), speech.lengths)[0], speech.lengths, speech.known)  # it may hide in place
-    if conf.time_warp is not None:
-        feats = conf.time_warp(feats.clone(), speech.lengths)[0]
-    for mask in (conf.freq_mask, conf.time_mask):
-        if isinstance(mask, MaskAlongAxis):
-            feats = _hidden(feats, mask, *mask.mask_width_range)
-        elif isinstance(mask, MaskAlongAxisVariableMaxWidth):
-            size, (low, high) = feats.size(mask.dim), mask.mask_width_ratio_range
-            feats = _hidden(feats, mask, max(0, math.floor(size * low)), min(size, math.floor(size * high)))
-    return Speech(feats, speech.lengths, speech.known)
-
-
-def _hidden(feats: Tensor, conf: Any, least: int, most: int) -> Tensor:
-    """Features with `conf.num_mask` stretches of `least` to `most - 1` places hidden along an axis."""
-    if most <= least:
-        return feats
-    shape, size = (feats.size(0), conf.num_mask), feats.size(conf.dim)
-    widths = torch.randint(least, most, shape)
-    starts = torch.randint(0, max(1, size - int(widths.max())), shape)
-    low, high = (places.to(feats.device, non_blocking=True)[..., None] for places in (starts, starts + widths))
-    at = torch.arange(size, device=feats.device)
-    mask = ((low <= at) & (at < high)).any(1)
-    return feats.masked_fill(mask.unsqueeze(3 - conf.dim), 0.0 if conf.replace_with_zero else feats.mean())

@@ -18,7 +18,7 @@ from cycle.errors import UserError
 from cycle.models import attention, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
-from cycle.models.augment import spec_augment, vary
+from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.noise import quiet
@@ -69,7 +69,7 @@ class EspnetRecognizer(nn.Module):
     def as_in_training(self, speech: Speech) -> Speech:
         """The speech as the supervised loss hears it: varied (`augment:`) and masked (SpecAugment), each utterance in its own way."""
         speech = vary(speech, self.augment)
-        return speech if self.model.specaug is None else spec_augment(speech, self.model.specaug)
+        return speech if self.model.specaug is None else encoder.spec_augment(speech, self.model.specaug)
 
     def _layers(self, speech: Speech) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The encoder's outputs, their lengths, and the outputs of inner layers that have a loss of their own."""
