@@ -15,7 +15,7 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.settings import FrameModel
 from tests.models.test_espnet import batch, recognizer, synthesizer
 from tests.objectives.test_objectives import NEED_LISTS, OBJECTIVES
-from tests.objectives.tiny import origin, pair, with_lists
+from tests.objectives.tiny import origin, pair, tacotron, with_lists
 from tests.pretend_device import DEVICE, Pretended, device
 
 # Waits of a step. One is for the frames behind the encoder, which torch's CTC loss wants to have on the host, one for those of a rendering;
@@ -95,6 +95,10 @@ def test_a_step_on_the_device_is_that_on_the_host(name):
     seen, values = on_device(name)
     torch.testing.assert_close(values, list(steps(name, torch.device("cpu"))), atol=1e-4, rtol=1e-4)
     assert seen.waits.total() == WAITS[name], seen.waits
+
+
+def test_every_objective_is_counted():
+    assert set(WAITS) == {name for name, (_, _, make) in OBJECTIVES.items() if make is not tacotron}
 
 
 def test_larger_batches_wait_no_more():
