@@ -1,0 +1,47 @@
+"""The prior's weight, chosen on a set with known texts."""
+
+import itertools
+import random
+
+import pytest
+
+from cycle.data.batch import Hypothesis
+from cycle.eval.errors import distance
+from cycle.exchange.evaluate import PRIOR_LENGTHS, PRIOR_WEIGHTS, tune_prior
+from cycle.models.fusion import best_text
+from cycle.settings import Search
+
+
+@pytest.mark.parametrize(("lead", "weight"), [(0.05, 0.1), (0.5, 0.6), (1.15, 1.2), (1.9, 2.0), (9.0, 0.0)])
+def test_the_weight_that_the_right_text_needs(lead, weight):
+    """The wrong text leads by `lead` in log-probability and lacks 1 in the prior; where nothing helps, the prior has no weight."""
+    lists = [[Hypothesis("a b", -1.0), Hypothesis("a c", -1.0 - lead)]]
+    tuned = tune_prior(lists, [[-3.0, -2.0]], ["a c"], Search(beam=5, tune=True))
+    assert (tuned.prior_weight, tuned.prior_length) == (weight, 0.0) and (tuned.beam, tuned.tune) == (5, True)
+
+
+def test_tokens_are_rewarded_where_texts_are_too_short():
+    lists = [[Hypothesis("a", -1.0), Hypothesis("a b", -1.5)], [Hypothesis("b", -1.0), Hypothesis("b a", -1.4)]]
+    tuned = tune_prior(lists, [[-1.0, -1.0]] * 2, ["a b", "b a"], Search())
+    assert (tuned.prior_weight, tuned.prior_length) == (0.1, 1.0)
+
+
+def test_no_choice_at_all():
+    assert tune_prior([[], []], [[], []], ["a", "b"], Search()).prior_weight == 0.0
+
+
+def test_brute_force():
+    """No point of the grid makes fewer errors, and none before it as few, counted with the texts that decoding would choose."""
+    draw = random.Random(0)
+    for _ in range(20):
+        texts = [" ".join(draw.choices("abc", k=draw.randint(0, 4))) for _ in range(30)]
+        lists = [[Hypothesis(t, -draw.random() * 3) for t in draw.sample(texts, draw.randint(0, 5))] for _ in range(12)]
+        priors = [[-draw.random() * 3 for _ in hyps] for hyps in lists]
+        refs = [" ".join(draw.choices("abc", k=draw.randint(1, 4))) for _ in lists]
+
+        def errors(search, lists=lists, priors=priors, refs=refs):
+            said = [best_text(hyps, scores, search) for hyps, scores in zip(lists, priors, strict=True)]
+            return sum(distance(ref.split(), hyp.split()) for ref, hyp in zip(refs, said, strict=True))
+
+        grid = [Search(prior_weight=w, prior_length=n) for w, n in itertools.product(PRIOR_WEIGHTS, PRIOR_LENGTHS) if w or not n]
+        assert tune_prior(lists, priors, refs, Search()) == min(grid, key=errors)
