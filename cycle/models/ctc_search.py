@@ -49,11 +49,13 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
     Each frame, a prefix either stays (a blank, or its last token repeated) or grows by a token. A grown prefix that equals another one that
     stayed is the same hypothesis: equality is found by a hash of the prefix, and the probabilities are added.
     """
-    logp = logp.float()
     B, T, V = logp.shape
     W, K = beam, min(top_k, V - 1)
     device = logp.device
     rows = torch.arange(B, device=device)[:, None]
+    logp = _ended(logp.float(), lengths)
+    tops, tokens = logp[..., 1:].topk(K, dim=-1)  # for all frames at once: what is in the loop costs a launch a frame
+    tokens = tokens + 1
     blank = torch.full((B, W), _NEG, device=device)  # log-probability of the paths that end in a blank
     blank[:, 0] = 0.0
     token = torch.full((B, W), _NEG, device=device)  # of those that end in the last token
@@ -63,9 +65,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
     parents: list[Tensor] = []  # per frame (B, W): place in the frame before
     grown: list[Tensor] = []  # per frame (B, W): token added, 0 for none
     for t in range(T):
-        frame = logp[:, t]
-        top, ids = frame[:, 1:].topk(K, dim=-1)
-        ids = ids + 1
+        frame, top, ids = logp[:, t], tops[:, t], tokens[:, t]
         total = torch.logaddexp(blank, token)
         stay_blank = total + frame[:, :1]
         stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, _NEG))
@@ -81,16 +81,21 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         stays = chosen < W
         place = torch.where(stays, chosen, (chosen - W) // K)
         added = torch.where(stays, torch.zeros_like(chosen), ids.gather(1, ((chosen - W) % K).clamp(min=0)))
-        new_blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, _NEG))
-        new_token = torch.where(stays, stay_token[rows, place], scores.gather(1, chosen))
-        new_last = torch.where(stays, last[rows, place], added)
-        new_key = torch.where(stays, key[rows, place], key[rows, place] * 1_000_003 + added)
-        alive = (t < lengths)[:, None]
-        blank, token = torch.where(alive, new_blank, blank), torch.where(alive, new_token, token)
-        last, key = torch.where(alive, new_last, last), torch.where(alive, new_key, key)
-        parents.append(torch.where(alive, place, torch.arange(W, device=device).expand(B, W)))
-        grown.append(torch.where(alive, added, torch.zeros_like(added)))
+        blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, _NEG))
+        token = torch.where(stays, stay_token[rows, place], scores.gather(1, chosen))
+        last, before = torch.where(stays, last[rows, place], added), key[rows, place]
+        key = torch.where(stays, before, before * 1_000_003 + added)
+        parents.append(place)
+        grown.append(added)
     return _trace(torch.logaddexp(blank, token), parents, grown)
+
+
+def _ended(logp: Tensor, lengths: Tensor) -> Tensor:
+    """Says nothing but blanks, and these for certain, behind an utterance's last frame: its beam stays as it is."""
+    behind = (torch.arange(logp.size(1), device=logp.device) >= lengths[:, None])[..., None]
+    silence = torch.full((logp.size(-1),), _NEG, device=logp.device)
+    silence[BLANK] = 0.0
+    return torch.where(behind, silence, logp)
 
 
 def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[list[tuple[list[int], float]]]:
