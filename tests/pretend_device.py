@@ -88,12 +88,17 @@ class Pretended(TorchDispatchMode):
 
     Attributes:
         waits: how often the host waited, by the line of ours that made it wait (of ESPnet or torch where it is none of ours).
-        operations: how many the device was given.
+        operations: how many the device was given, without those that only look at a tensor in another way.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
+        self.operations = 0
+
+    def forget(self) -> None:
+        """Counts from nought."""
+        self.waits.clear()
         self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -105,7 +110,8 @@ class Pretended(TorchDispatchMode):
         target = torch.device(wanted) if wanted is not None else DEVICE if held else HOST
         if not held and target.type != DEVICE.type:
             return func(*args, **kwargs)
-        self.operations += 1
+        alias = [result.alias_info for result in func._schema.returns]
+        self.operations += not any(known is not None and not known.is_write for known in alias)
         if name in ("_to_copy", "copy_"):
             target = self._copy(name, args, kwargs, target)
         else:
