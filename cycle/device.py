@@ -45,23 +45,6 @@ def send(values: object, device: torch.device, dtype: torch.dtype | None = None)
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
-def fetch(tensor: Tensor) -> Callable[[], Tensor]:
-    """Begins to bring a tensor to the host; what comes back waits for it, and for nothing that was given to the device later."""
-    import torch
-
-    copy = tensor.to("cpu", non_blocking=True)
-    if tensor.device.type != "cuda":
-        return lambda: copy
-    there = torch.cuda.Event()
-    there.record()
-
-    def wait() -> Tensor:
-        there.synchronize()
-        return copy
-
-    return wait
-
-
 def by_first(fabric: Fabric, work: Callable[[], object]) -> None:
     """Lets the first rank do what must be done once; the others wait for it."""
     if fabric.is_global_zero:

@@ -4,7 +4,7 @@ What runs inside `device()` computes on the host, but its tensors carry a device
 (tensors of both sides in one operation, `numpy()` of a tensor on the device), and every question that would make the host wait for a GPU is
 counted with the line that asks it: values brought to the host, copies to the device that block, shapes that depend on values.
 
-Not covered: what a kernel of the GPU refuses or computes otherwise, memory, packed sequences of recurrent layers.
+Not covered: what a kernel of the GPU refuses or computes otherwise, or waits for by itself (CTC's excepted), memory, recurrent layers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ ASKING = {
     "bincount",
 }
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+JOINING = {"cat", "stack"}  # of which even a single number must lie on the device
 LENGTHS = {"_ctc_loss": slice(2, 4), "_ctc_loss_backward": slice(3, 5)}  # arguments that torch fetches where they are not on the host
+OF_CTC = 3  # copies of lengths and offsets that CUDA's CTC loss makes by itself, each blocking, forward and backward
 
 
 class Held(torch.Tensor):
@@ -115,7 +117,7 @@ class Pretended(TorchDispatchMode):
         if name in ("_to_copy", "copy_"):
             target = self._copy(name, args, kwargs, target)
         else:
-            self._look(name, args, held, [t for t in tensors if not isinstance(t, Held) and t.dim()])
+            self._look(name, args, held, [t for t in tensors if not isinstance(t, Held) and (t.dim() or name in JOINING)])
         if name in ("_local_scalar_dense", "equal", "is_nonzero"):
             target = HOST
         if name == "_fused_sdp_choice":
@@ -149,9 +151,8 @@ class Pretended(TorchDispatchMode):
         if name in ASKING or masks or (name == "repeat_interleave" and len(args) == 1):
             self._wait()
         if name in LENGTHS:
-            for lengths in args[LENGTHS[name]]:
-                if isinstance(lengths, Held):
-                    self._wait()
+            for _ in range(OF_CTC + sum(isinstance(lengths, Held) for lengths in args[LENGTHS[name]])):
+                self._wait()
         elif held and strangers:
             if name in INDEXING and isinstance(args[0], Held):
                 self._wait()  # torch sends the indices along

@@ -32,7 +32,7 @@ def measure(exp: Experiment, utterances: int) -> dict[str, Any]:
 
     Returns:
         `asr` and `tts`, each with `ratio` (stock one by one, seconds over ours, as used in rounds) and all rows; speeds in times real time,
-        `floor` the seconds that the device would need at least for the same operations.
+        `floor` and `traffic` see `Ceiling.row`.
     """
     test = open_pool(exp, "test")
     test = test.subset(range(min(utterances, len(test))))
@@ -70,7 +70,7 @@ def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[st
         took, hyps = timed(work, exp.device, repeat)
         rows[name] = {"seconds": took, "speed": seconds / took, "error": error_rate(refs, [hyp.split() for hyp in hyps])}
         if repeat > 1:
-            rows[name]["floor"] = top.seconds(counted(work))
+            rows[name] |= top.row(counted(work))
     return with_ratios(rows, list(works)[3], list(works)[2])
 
 
@@ -98,7 +98,7 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
     for name, work in works.items():
         took, feats = timed(work, exp.device, 1 if "stock" in name else 3)
         rows[name] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took, "error": _heard(asr, feats, test, exp.device)}
-    rows[name]["floor"] = top.seconds(counted(ours))
+    rows[name] |= top.row(counted(ours))
     return with_ratios(rows, list(works)[1], list(works)[1])
 
 

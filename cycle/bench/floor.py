@@ -1,4 +1,4 @@
-"""How fast some work could be on a device at most: its operations and bytes over what the device reaches in each, measured."""
+"""What some work would take at the speed that a device reaches in one large product, and in one large copy."""
 
 from __future__ import annotations
 
@@ -47,9 +47,14 @@ class Ceiling:
     operations: float
     bytes: float
 
-    def seconds(self, work: Work) -> float:
-        """The least that the work can take: nobody is faster than the slower of the two."""
-        return max(work.operations / self.operations, work.bytes / self.bytes)
+    def row(self, work: Work, times: float = 1.0) -> dict[str, float]:
+        """Seconds of so many times the work.
+
+        Returns:
+            `floor`, of its products alone, which nothing beats; `traffic`, if each operation fetched everything from memory and brought it
+            back, which caches and fused operations do beat.
+        """
+        return {"floor": times * work.operations / self.operations, "traffic": times * work.bytes / self.bytes}
 
 
 class Traffic(TorchDispatchMode):

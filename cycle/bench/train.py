@@ -74,7 +74,8 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         model = fresh()
         took, _ = timed(partial(work, model, steps), exp.device)
         rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, mixture, runner)}
-    rows["ours"]["floor"] = top.seconds(counted(lambda: ours(fresh(), FIRST))) * steps / FIRST
+    model = fresh()
+    rows["ours"] |= top.row(counted(lambda: ours(model, FIRST)), steps / FIRST)
     return with_ratios(rows, "ours", "ours")
 
 

@@ -30,7 +30,7 @@ from cycle.settings import Features
 
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
-LAYOUTS, OPEN = 4096, 128  # files whose layout is remembered, and that are held open
+LAYOUTS, OPEN = 4096, 64  # files whose layout is remembered, and that are held open
 FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
@@ -165,7 +165,8 @@ class FeatureStore:
         offset, width = self._layout(file)
         before = int(self.frames[first:index].sum(dtype=np.int64))  # summed up when asked for: a shard is short, a pool is not
         frames, row = int(self.frames[index]), math.prod(width) * np.dtype(np.float16).itemsize
-        values = os.pread(self._open(file).handle, frames * row, offset + before * row)  # one call, and threads share no place in the file
+        held = self._open(file)  # by name: a thread beside this one may push the file out of the cache, which closes what nobody holds
+        values = os.pread(held.handle, frames * row, offset + before * row)  # one call, and threads share no place in the file
         return np.frombuffer(values, np.float16).reshape(frames, *width)
 
 

@@ -56,7 +56,8 @@ class Speech:
 
     def to(self, device: object) -> Speech:
         """The same on a device, in single precision; half of it travels where it is stored so."""
-        feats, lengths = self.feats.to(device, non_blocking=True).float(), self.lengths.to(device, non_blocking=True)  # type: ignore[call-overload]
+        free = not str(device).startswith("cpu")  # the host must not look before it is there
+        feats, lengths = self.feats.to(device, non_blocking=free).float(), self.lengths.to(device, non_blocking=free)  # type: ignore[call-overload]
         return Speech(feats, lengths, self.known)
 
     def rows(self, index: Sequence[int]) -> Speech:

@@ -42,7 +42,7 @@ def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric:
 
 def tune_prior(lists: Sequence[Sequence[Hypothesis]], priors: Sequence[Sequence[float]], refs: Sequence[str], search: Search) -> Search:
     """The prior's weight and length reward with the fewest token errors on a set with known texts (dev); the smallest of equal ones."""
-    width = max(1, *map(len, lists))
+    width = max([1, *map(len, lists)])
     heard = np.full((len(lists), width, 3), [-np.inf, 0.0, 0.0])  # log-probability, prior, tokens; a list that is short has nothing there
     errors = np.zeros((len(lists), width), dtype=np.int64)
     for i, (hyps, scores, ref) in enumerate(zip(lists, priors, refs, strict=True)):

@@ -73,7 +73,8 @@ def _halving[T](read: Read, group: list[int], batch: Batch, device: torch.device
         if len(group) == 1:
             raise
     # Behind the handler: while it runs, the exception keeps the tensors of the failed batch alive.
-    log.warning("out of memory with %d utterances; going on with halves", len(group))
+    longest = f" of up to {batch.speech.feats.size(1)} frames" if batch.speech else ""
+    log.warning("out of memory with %d utterances%s; going on with halves", len(group), longest)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     middle = len(group) // 2

@@ -5,6 +5,7 @@ import io
 
 with contextlib.redirect_stderr(io.StringIO()):
     from espnet2.asr.decoder.transformer_decoder import BaseTransformerDecoder
+    from espnet2.asr.espnet_model import ESPnetASRModel
     from espnet2.asr.specaug.specaug import SpecAug
     from espnet2.gan_tts.abs_gan_tts import AbsGANTTS
     from espnet2.layers.mask_along_axis import MaskAlongAxis, MaskAlongAxisVariableMaxWidth
@@ -14,5 +15,5 @@ with contextlib.redirect_stderr(io.StringIO()):
     from espnet2.tts.fastspeech2 import FastSpeech2
     from espnet2.tts.tacotron2 import Tacotron2
 
-__all__ = ["ASRTask", "AbsGANTTS", "BaseTransformerDecoder", "FastSpeech2", "MaskAlongAxis", "MaskAlongAxisVariableMaxWidth", "Prenet",
-           "SpecAug", "TTSTask", "Tacotron2", "tts_choices"]  # fmt: skip
+__all__ = ["ASRTask", "AbsGANTTS", "BaseTransformerDecoder", "ESPnetASRModel", "FastSpeech2", "MaskAlongAxis",
+           "MaskAlongAxisVariableMaxWidth", "Prenet", "SpecAug", "TTSTask", "Tacotron2", "tts_choices"]  # fmt: skip

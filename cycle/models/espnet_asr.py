@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from cycle.config import read_yaml
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
-from cycle.device import fetch
 from cycle.errors import UserError
 from cycle.models import attention, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
@@ -119,6 +118,8 @@ class EspnetRecognizer(nn.Module):
         """
         assert batch.speech is not None
         if hybrid.is_hybrid(self.model):
+            if own_inputs:
+                assert self._decoder
             each, stats = self._each(batch.speech, batch.texts, 1, own_inputs)
             value = each.mean()
             return Loss(value, len(batch.texts), {"loss": value.detach(), **stats})
@@ -257,9 +258,8 @@ class EspnetRecognizer(nn.Module):
                 ids, id_lengths = self.vocabulary.encode(flat, out.device)
                 value = attention.logp(self._decoder, memory, frames, ids, id_lengths, self.model.eos, temperature)
             else:
-                known = fetch(lengths)
                 lattice = self._lattice(out, temperature).repeat_interleave(n, 0)
-                value = hybrid.ctc_logp(lattice, known().repeat_interleave(n), *self.vocabulary.encode(flat))
+                value = hybrid.ctc_logp(lattice, lengths.cpu().repeat_interleave(n), *self.vocabulary.encode(flat))
         return value.view(len(texts), n)
 
     def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:

@@ -97,9 +97,11 @@ def _decode(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: 
 
 
 def is_plain(tts: Any) -> bool:
-    """Whether a FastSpeech2's loss is that of `loss`: no style tokens, one frame a step, means over what is no padding."""
+    """Whether a FastSpeech2's loss is that of `loss`: no style tokens or languages, one frame a step, means over what is no padding."""
     criterion = tts.criterion
-    return not tts.use_gst and tts.reduction_factor == 1 and criterion.use_masking and not criterion.use_weighted_masking
+    return (
+        not tts.use_gst and tts.langs is None and tts.reduction_factor == 1 and criterion.use_masking and not criterion.use_weighted_masking
+    )
 
 
 def loss(tts: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

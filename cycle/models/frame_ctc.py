@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
-from cycle.device import fetch
 from cycle.models.align import durations, viterbi
 from cycle.models.ctc_search import greedy
 from cycle.models.noise import quiet
@@ -53,7 +52,7 @@ class FrameCTC(nn.Module):
         hidden = self.front(speech.feats.transpose(1, 2)).transpose(1, 2)
         lengths = self._outputs(speech.lengths)
         if self.rnn is not None:
-            known = fetch(lengths)() if speech.known is None else self._outputs(speech.known)
+            known = lengths.cpu() if speech.known is None else self._outputs(speech.known)
             packed = pack_padded_sequence(hidden, known, batch_first=True, enforce_sorted=False)
             hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden.size(1))
         logp = self.out(hidden).float().log_softmax(-1)
@@ -75,7 +74,7 @@ class FrameCTC(nn.Module):
         assert batch.speech is not None
         logp, lengths = self.emissions(batch.speech)
         ids, id_lengths = self.vocabulary.encode(batch.texts)
-        known = fetch(lengths)() if batch.speech.known is None else self._outputs(batch.speech.known)  # torch wants lengths on the host
+        known = lengths.cpu() if batch.speech.known is None else self._outputs(batch.speech.known)  # torch wants lengths on the host
         sent = ids.to(logp.device, non_blocking=True)
         value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, known, id_lengths, reduction="none", zero_infinity=True)
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})

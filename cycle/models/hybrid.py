@@ -2,7 +2,7 @@
 
 ESPnet's own `forward` asks the device for numbers dozens of times, some of them for every utterance of a batch (the length of its text, to
 cut it; which of its tokens are padding). Here texts are cut on the host, which knows them, and the one number that torch must have, how
-many frames there are, is asked for early and waited for late.
+many frames there are, is asked for once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.device import fetch
 from cycle.models import attention
+from cycle.models.espnet import ESPnetASRModel
 from cycle.models.recognizer import UNFIT
 
 
 def is_hybrid(model: Any) -> bool:
-    """Whether an ESPnet ASR model's loss is the one here; transducers, auxiliary data and other forms of CTC are not."""
+    """Whether an ESPnet ASR model's loss is the one here; transducers, auxiliary data, other forms of CTC and other classes are not."""
+    if type(model) is not ESPnetASRModel or model.use_transducer_decoder or model.use_linear_decoder:
+        return False
     ctc = model.ctc is None or (model.ctc.ctc_type == "builtin" and model.ctc.reduce and model.ctc.ctc_loss.zero_infinity)
     decoder = model.ctc_weight == 1 or not model.criterion_att.normalize_length
-    others = model.use_transducer_decoder or model.use_linear_decoder or model.aux_ctc or getattr(model, "lang_token_id", None) is not None
+    others = model.aux_ctc or getattr(model, "lang_token_id", None) is not None
     return bool(ctc and decoder and not others)
 
 
@@ -39,20 +41,19 @@ def losses(
         (B n,) losses, 0 from CTC where a text does not fit; what to log.
     """
     out, frames, inner = encoded
-    known = fetch(frames)
     memory, device, share = out.repeat_interleave(n, 0), out.device, model.ctc_weight
     each, stats = torch.zeros((), device=device), dict[str, Tensor]()
     if share < 1:
-        frames, sizes = frames.repeat_interleave(n), lengths.to(device, non_blocking=True)
+        heard, sizes = frames.repeat_interleave(n), lengths.to(device, non_blocking=True)
         inputs, targets = attention.bordered(ids.to(device, non_blocking=True), sizes, model.eos)
         if own_inputs > 0:
-            inputs = attention.own_inputs(model.decoder, memory, frames, inputs, sizes + 1, own_inputs, model.eos)
-        scores = attention.logits(model.decoder, memory, frames, inputs, sizes + 1)
+            inputs = attention.own_inputs(model.decoder, memory, heard, inputs, sizes + 1, own_inputs, model.eos)
+        scores = attention.logits(model.decoder, memory, heard, inputs, sizes + 1)
         loss = attention.smoothed(scores, targets, model.criterion_att.smoothing)
         each = each + (1 - share) * loss
         stats |= {"loss_att": loss.detach().mean(), "acc": attention.accuracy(scores, targets)}
     if share > 0:
-        there = known().repeat_interleave(n)
+        there = frames.cpu().repeat_interleave(n)  # torch's CTC waits anyway, so the decoder was given its work before
         loss = _ctc_loss(model.ctc, memory, there, ids, lengths)
         if inner:
             within = [_ctc_loss(model.ctc, layer.repeat_interleave(n, 0), there, ids, lengths) for layer in inner]

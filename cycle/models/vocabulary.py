@@ -43,7 +43,7 @@ class Vocabulary:
         """Texts to (B, L) ids and (B,) lengths."""
         rows = [self.ids(text) for text in texts]
         lengths = torch.tensor([len(row) for row in rows])
-        width = max(1, *map(len, rows))
+        width = max([1, *map(len, rows)])
         out = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
         return out.to(device, non_blocking=True), lengths.to(device, non_blocking=True)
 

@@ -74,7 +74,7 @@ def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
 
 def on_host(stats: Mapping[str, float | Tensor]) -> dict[str, float]:
     """Numbers that may lie on the device; it is waited for once, however many they are."""
-    names = [name for name, value in stats.items() if isinstance(value, Tensor)]
+    names = [name for name, value in stats.items() if isinstance(value, Tensor) and value.device.type != "cpu"]
     fetched = torch.stack([stats[name].detach().float().reshape(()) for name in names]).tolist() if names else []  # type: ignore[union-attr]
     there = dict(zip(names, fetched, strict=True))
     return {name: float(there.get(name, value)) for name, value in stats.items()}

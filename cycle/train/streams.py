@@ -73,6 +73,7 @@ def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True) -> Batch:
         batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items]) if pitch else None  # type: ignore[union-attr]
     if all(s.durations is not None for s, _ in items):
         batch.durations = pad([s.durations[i] for s, i in items])  # type: ignore[index]
+        assert batch.speech is None or torch.equal(batch.durations.sum(1), batch.speech.lengths), "durations of other recordings"
     if all(s.nbest is not None for s, _ in items):
         batch.nbest = [s.nbest[i] for s, i in items]  # type: ignore[index]
     return batch

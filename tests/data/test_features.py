@@ -1,5 +1,8 @@
 """The one log-mel, pitch, and the store they are read back from."""
 
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import soundfile
 
 from cycle.config import load
+from cycle.data import features
 from cycle.data.features import (
     FeatureStore,
     ShardWriter,
@@ -116,3 +120,25 @@ def test_token_means_by_hand():
     assert token_mean(values, durations).tolist() == [[1.0, 5.0, 0.0], [2.0, 0.0, 8.0]]
     pitch, energy = prosody(Speech(values[..., None], torch.tensor([4, 3])), values, durations, (1.0, 2.0), (0.0, 1.0))
     assert pitch[0, :, 0].tolist() == [0.0, 2.0, 0.0] and energy[1, :, 0].tolist() == [2.0, 0.0, 8.0]
+
+
+def test_threads_read_what_they_asked_for(tmp_path, monkeypatch):
+    """Many files, few of which may be open: a file that one thread pushes out of the cache is not closed under the other."""
+    monkeypatch.setattr(features, "OPEN", 2)
+    for number in range(8):
+        writer = ShardWriter(tmp_path, number)
+        for n in range(4):
+            writer.add(f"{number}-{n}", np.full((3, 2), 10 * number + n, np.float32), np.full(3, number, np.float32), spk="s", text="a")
+        writer.close()
+    store = FeatureStore(tmp_path)
+
+    def read(seed, store=store):
+        places = np.random.default_rng(seed).integers(len(store), size=4000).tolist()
+        return all((store.feats(i) == 10 * (i // 4) + i % 4).all() and (store.f0(i) == i // 4).all() for i in places)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(read, range(3)))
+    opened = len(os.listdir("/proc/self/fd"))
+    del store, read
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == opened - 2  # nobody is left who knows them

@@ -12,7 +12,7 @@ from cycle.models.synthesizer import Variation
 from cycle.settings import Augment, FrameModel, Search
 from tests.models.test_espnet import SPKS, TEXTS, batch, recognizer, synthesizer
 from tests.objectives.tiny import talkative
-from tests.pretend_device import DEVICE, device
+from tests.pretend_device import DEVICE, OF_CTC, device
 
 # Not the joint search: ESPnet's prefix scorer asks whether the device is CUDA.
 SEARCHES = (Search("ctc_greedy"), Search("ctc_beam", beam=4, nbest=3), Search("attention", beam=1))
@@ -69,7 +69,7 @@ def test_alignments_and_the_synthesisers_judgement():
 
 @pytest.mark.parametrize("subsample", [1, 3])
 def test_the_aligners_and_the_judges_loss(subsample):
-    """Frames behind a stride are counted on the host as the model counts them, and nobody is waited for."""
+    """Frames behind a stride are counted on the host as the model counts them; only torch's own loss waits."""
 
     def work(on):
         torch.manual_seed(0)
@@ -85,7 +85,7 @@ def test_the_aligners_and_the_judges_loss(subsample):
     with device() as seen:
         value = there[0].loss(there[1]).value
     torch.testing.assert_close(value.raw, exact)
-    assert seen.waits.total() == 0
+    assert seen.waits.total() == OF_CTC
 
 
 def test_training_speech_is_varied_on_the_device():
@@ -110,6 +110,8 @@ def test_the_device_is_a_device():
         seen.waits.clear()
         with pytest.raises(RuntimeError, match="host and on the device"):
             there + host
+        with pytest.raises(RuntimeError, match="host and on the device"):
+            torch.stack([there.sum(), host.sum()])
         with pytest.raises(TypeError, match="no array"):
             there.numpy()
         assert torch.equal((there * 2 + torch.tensor(1.0)).cpu(), torch.full((3,), 3.0)) and seen.waits.total() == 1

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cycle.data.types import Speech
+from cycle.errors import UserError
 from cycle.models import encoder, fastspeech
 from cycle.models.attention import IGNORE
 from cycle.models.checkpoint import model_conf
@@ -84,14 +85,31 @@ def test_padding_that_nobody_needs_is_left_out():
     assert encoder.encode(model.model, blind)[0].size(1) > whole[0].size(1)
 
 
-def test_other_models_keep_espnets_forward():
-    """Length-normalised losses are another loss; scheduled sampling says that it cannot have it."""
-    conf = model_conf(Model("conf/asr/conformer.yaml", {**ASR, "model_conf": {"length_normalized_loss": True}}))
+OTHERS = {
+    "normalised by length": {"model_conf": {"length_normalized_loss": True}},
+    "masked CTC": {"model": "maskctc", "decoder": "mlm"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_keep_espnets_forward(name):
+    """And scheduled sampling says that it cannot have them."""
+    conf = model_conf(Model("conf/asr/conformer.yaml", {**ASR, **OTHERS[name]}))
+    if name == "masked CTC":
+        conf["model_conf"] = {"ctc_weight": 0.3, "report_cer": False, "report_wer": False}
+    torch.manual_seed(0)
     model, data = EspnetRecognizer(Vocabulary.of(TEXTS), 80, conf).eval(), batch()
+    torch.manual_seed(1)
     value, _, _ = model.model(data.speech.feats, data.speech.lengths, *model.vocabulary.encode(TEXTS, padding=IGNORE))
+    torch.manual_seed(1)
     torch.testing.assert_close(model.loss(data).value, value)
-    with pytest.raises(Exception, match="CTC and attention"):
+    with pytest.raises(UserError, match="CTC and attention"):
         model.loss(data, own_inputs=0.5)
+
+
+def test_scheduled_sampling_needs_a_decoder():
+    with pytest.raises(UserError, match="no attention decoder"):
+        recognizer("ctc alone").loss(batch(), own_inputs=0.5)
 
 
 @pytest.mark.parametrize("warp", [False, True])
@@ -138,6 +156,10 @@ def test_fastspeech_has_espnets_loss(extra, training):
     for key in ("l1_loss", "duration_loss", "pitch_loss", "energy_loss", "loss"):
         torch.testing.assert_close(float(ours.stats[key]), float(stats[key]), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradients(model), theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_fastspeech_of_several_languages_is_not_plain():
+    assert not fastspeech.is_plain(synthesizer(extra={"tts_conf": {**TTS["tts_conf"], "langs": 2}}).tts)
 
 
 def test_fastspeech_of_another_loss_keeps_espnets_forward():

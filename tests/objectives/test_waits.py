@@ -18,27 +18,28 @@ from tests.objectives.test_objectives import NEED_LISTS, OBJECTIVES
 from tests.objectives.tiny import origin, pair, tacotron, with_lists
 from tests.pretend_device import DEVICE, Pretended, device
 
-# Waits of a step. One is for the frames behind the encoder, which torch's CTC loss wants to have on the host, one for those of a rendering;
-# what searches, samples or asks a judge brings texts and scores to the host.
+# Waits of a step. Every CTC loss with gradient has seven, in two places: the frames behind the encoder, which torch wants to have on the
+# host, and three copies of torch's own, forward and backward. One is for the frames of a rendering; what searches, samples or asks a judge
+# brings texts and scores to the host.
 WAITS = {
-    "asr_supervised": 1,
+    "asr_supervised": 7,
     "tts_supervised": 0,
-    "asr_scheduled_sampling": 1,
-    "pseudo_label": 4,
-    "tts_through_asr": 2,
+    "asr_scheduled_sampling": 7,
+    "pseudo_label": 10,
+    "tts_through_asr": 8,
     "tts_through_asr_attention": 1,
     "speaker_consistency": 1,
-    "asr_through_tts": 1,
+    "asr_through_tts": 7,
     "asr_through_tts_gumbel": 6,
-    "asr_through_tts_reinforce": 6,
-    "scst": 3,
-    "scst_greedy": 4,
+    "asr_through_tts_reinforce": 12,
+    "scst": 9,
+    "scst_greedy": 10,
     "scst_attention": 5,
-    "mwer": 10,
+    "mwer": 16,
     "mwer_attention": 9,
-    "asr_dpo": 13,
+    "asr_dpo": 22,
     "asr_self_play": 10,
-    "tts_dpo": 9,
+    "tts_dpo": 12,
     "tts_self_play": 4,
 }
 

@@ -9,8 +9,10 @@ import torch
 from cycle.data.batch import Loss
 from cycle.device import fabric
 from cycle.settings import Optimizer, Run
+from cycle.train import loop
 from cycle.train.loop import Diverged, Task, Trainer, learning_rate
 from cycle.train.streams import Mixture
+from tests import pretend_device
 from tests.train.test_streams import stream
 
 
@@ -102,3 +104,13 @@ def test_turn_counts_batches_used():
     task = Task("t", Objective(), None, every=4, start=6)
     active = [task.active(s) for s in range(40)]
     assert [task.turn(s) for s in range(40)] == [sum(active[:s]) for s in range(40)]
+
+
+def test_numbers_of_the_device_are_fetched_at_once():
+    with pretend_device.device() as seen:
+        there = {name: torch.tensor(value).to(pretend_device.DEVICE) for name, value in (("a", 1.5), ("b", 2.5), ("c", [3.5]))}
+        seen.forget()
+        stats = {"x": 1, **there, "y": torch.tensor(4.5)}
+        assert loop.on_host(stats) == {"x": 1.0, "a": 1.5, "b": 2.5, "c": 3.5, "y": 4.5} and list(loop.on_host(stats)) == list(stats)
+        assert seen.waits.total() == 2
+    assert loop.on_host({}) == {}

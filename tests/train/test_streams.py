@@ -3,8 +3,11 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 
+from cycle.data.features import FeatureStore, ShardWriter
+from cycle.exchange.pools import recorded
 from cycle.train.streams import Mixture, Stream, by_frames, collate, seed_of
 
 
@@ -62,6 +65,20 @@ def test_subset_keeps_everything_in_step():
     assert part.utt_ids == ["a3", "a1"] and part.texts == [s.texts[3], s.texts[1]]
     batch = collate([(part, 0), (part, 1)])
     assert batch.durations.tolist() == [[3, 3, 3, 3], [1, 1, 0, 0]] and batch.nbest[1] == [("a", 1.0)]
+
+
+def test_durations_of_other_recordings_are_noticed(tmp_path):
+    writer = ShardWriter(tmp_path, 0)
+    for n, frames in enumerate((4, 6)):
+        writer.add(f"u{n}", np.zeros((frames, 2), np.float32), spk="s", text="a b")
+    writer.close()
+    part = recorded("paired", FeatureStore(tmp_path))
+    part.durations = [np.array([1, 2, 1]), np.array([3, 2, 1])]
+    batch = collate([(part, 0), (part, 1)])
+    assert batch.speech.feats.dtype == torch.float16 and batch.to(torch.device("cpu")).speech.feats.dtype == torch.float32
+    part.durations = part.durations[::-1]
+    with pytest.raises(AssertionError, match="other recordings"):
+        collate([(part, 0), (part, 1)])
 
 
 def test_seed_of_is_stable():
