@@ -28,6 +28,7 @@ def test_tokens_are_rewarded_where_texts_are_too_short():
 
 def test_no_choice_at_all():
     assert tune_prior([[], []], [[], []], ["a", "b"], Search()).prior_weight == 0.0
+    assert tune_prior([], [], [], Search()).prior_weight == 0.0
 
 
 def test_brute_force():

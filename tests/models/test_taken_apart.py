@@ -1,5 +1,6 @@
 """What the wrappers compute themselves, to ask the device less, is what ESPnet's own `forward` computes, training noise included."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,9 +100,9 @@ def test_other_models_keep_espnets_forward(name):
         conf["model_conf"] = {"ctc_weight": 0.3, "report_cer": False, "report_wer": False}
     torch.manual_seed(0)
     model, data = EspnetRecognizer(Vocabulary.of(TEXTS), 80, conf).eval(), batch()
-    torch.manual_seed(1)
+    np.random.seed(1)  # ESPnet's masks
     value, _, _ = model.model(data.speech.feats, data.speech.lengths, *model.vocabulary.encode(TEXTS, padding=IGNORE))
-    torch.manual_seed(1)
+    np.random.seed(1)
     torch.testing.assert_close(model.loss(data).value, value)
     with pytest.raises(UserError, match="CTC and attention"):
         model.loss(data, own_inputs=0.5)
