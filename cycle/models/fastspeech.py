@@ -70,7 +70,8 @@ def regulate(hidden: Tensor, durations: Tensor, width: int) -> Tensor:
     ends = durations.cumsum(1)
     token = torch.searchsorted(ends, torch.arange(width, device=ends.device).expand(B, width).contiguous(), right=True)
     row = token.clamp(max=L - 1) + L * torch.arange(B, device=ends.device)[:, None]
-    return torch.nn.functional.embedding(row, hidden.reshape(B * L, D)) * (token < L)[..., None]  # a lookup: of gather, indices and this the cheapest gradient
+    picked = torch.nn.functional.embedding(row, hidden.reshape(B * L, D))  # of gather, indices and a lookup the cheapest gradient
+    return picked * (token < L)[..., None]
 
 
 def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int | None = None) -> Speech:
