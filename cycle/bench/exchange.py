@@ -38,7 +38,7 @@ def measure(exp: Experiment, utterances: int) -> dict[str, Any]:
     test = test.subset(range(min(utterances, len(test))))
     conf = exp.config.features
     seconds = float(test.frames.sum()) * conf.hop / conf.fs
-    top = ceiling(exp.device)
+    top = ceiling(exp.device, exp.config.precision)
     log.info("%d utterances, %.0f s", len(test), seconds)
     return {"utterances": len(test), "seconds_of_speech": seconds, "device": exp.device, "threads": torch.get_num_threads(),
             "asr": _asr(exp, test, seconds, top), "tts": _tts(exp, test, top)}  # fmt: skip

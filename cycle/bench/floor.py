@@ -79,9 +79,10 @@ def counted(work: Callable[[], object]) -> Work:
     return Work(float(operations.get_total_flops()), float(traffic.bytes))
 
 
-def ceiling(device: str) -> Ceiling:
-    """Measures a device, in bf16 where that is fast."""
-    dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
+def ceiling(device: str, precision: str) -> Ceiling:
+    """Measures a device in the precision of the configuration: 32, bf16, or auto."""
+    short = precision == "bf16" or (precision == "auto" and fast_bf16(device))
+    dtype = torch.bfloat16 if short else torch.float32
     size, length = (8192, 1 << 28) if device == "cuda" else (1024, 1 << 24)
     a, b = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(2))
     source, target = (torch.ones(length, device=device) for _ in range(2))

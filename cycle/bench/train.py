@@ -35,7 +35,7 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
     Returns:
         `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches afterwards; `cycle`, see `_cycle`.
     """
-    aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device)
+    aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
     vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, aligner_device)
     paired, _ = align(open_pool(exp, "paired"), aligner, exp.config.rounds.label.batch_frames, aligner_device)
@@ -99,25 +99,26 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
     tasks = make_tasks(exp, number, RoundData(streams))
     begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device))
 
-    def fit(some: list[Task], count: int) -> None:
+    run = replace(exp.config.run, checkpoint_seconds=1e9)
+
+    def trainer(some: list[Task], count: int, folder: Path) -> Trainer:
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
-        run = replace(exp.config.run, checkpoint_seconds=1e9)
-        with TemporaryDirectory() as folder:
-            Trainer(Path(folder), Path(folder), "bench", Models(asr, tts), parts, some, count, exp.config.seed, run, runner).fit()
+        return Trainer(folder, folder, "bench", Models(asr, tts), parts, some, count, exp.config.seed, run, runner)
 
-    def step(some: list[Task]) -> float:
-        """Seconds, without what is done once a round."""
-        fit(some, FIRST)
-        short, long = (timed(partial(fit, some, count), exp.device)[0] for count in (FIRST, FIRST + steps))
-        return (long - short) / steps
+    def step(some: list[Task], folder: Path) -> float:
+        trainer(some, FIRST, folder).fit()
+        return timed(trainer(some, steps, folder).fit, exp.device)[0] / steps
 
-    together = step(tasks)
-    alone = {task.name: step([replace(task, every=1, start=0)]) / task.every for task in tasks}
-    rows = {name: {"milliseconds": 1000 * value} for name, value in {"the step": together, **alone}.items()}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        together = step(tasks, folder)
+        alone = {task.name: step([replace(task, every=1, start=0)], folder) / task.every for task in tasks}
+        share = busy(trainer(tasks, steps, folder).fit) if exp.device == "cuda" else None
+    rows = {title: {"milliseconds": 1000 * value} for title, value in {"the step": together, **alone}.items()}
     out: dict[str, Any] = {"rows": rows, "over_parts": together / sum(alone.values())}
     out["says"] = f"the step takes {out['over_parts']:.2f} times the sum of its parts"
-    if exp.device == "cuda":
-        out["busy"] = busy(lambda: fit(tasks, steps))
-        out["says"] += f"; kernels run {100 * out['busy']:.0f} % of the time"
+    if share is not None:
+        out["busy"] = share
+        out["says"] += f"; kernels run {100 * share:.0f} % of the time"
     return out

@@ -4,7 +4,7 @@ import random
 
 import torch
 
-from cycle.bench import table
+from cycle.bench import floor, table
 from cycle.bench.floor import Ceiling, Work, ceiling, counted, covered, timed
 
 
@@ -28,8 +28,18 @@ def test_seconds_of_products_and_of_traffic():
 
 
 def test_a_ceiling_is_measured():
-    top = ceiling("cpu")
+    top = ceiling("cpu", "32")
     assert 1e8 < top.operations < 1e14 and 1e8 < top.bytes < 1e13
+
+
+@pytest.mark.parametrize(("precision", "fast", "dtype"), [("32", True, "float32"), ("bf16", False, "bfloat16"), ("auto", True, "bfloat16"),
+                                                          ("auto", False, "float32")])  # fmt: skip
+def test_the_ceiling_is_that_of_the_precision(monkeypatch, precision, fast, dtype):
+    seen = []
+    monkeypatch.setattr(floor, "fast_bf16", lambda device: fast)
+    monkeypatch.setattr(floor, "timed", lambda work, device, repeat: (1.0, seen.append(work().dtype)))
+    floor.ceiling("cpu", precision)
+    assert seen == [getattr(torch, dtype), torch.float32]
 
 
 def test_timed_keeps_the_quickest(monkeypatch):
