@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.data.schemas import SPOKEN
+from cycle.device import send
 from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.pools import lenders, open_pool, recorded
 from cycle.exchange.sweep import sweep
@@ -96,7 +97,7 @@ class SpeakJob:
 
 def _rows(made: Rendering, batch: Batch, heard: list[str]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
     """Features and what the table says of them, sentence by sentence."""
-    tokens = torch.tensor([len(text.split()) for text in batch.texts]).to(made.speech.feats.device, non_blocking=True)
+    tokens = send([len(text.split()) for text in batch.texts], made.speech.feats.device)
     finite = made.speech.feats.isfinite().all(-1).all(-1).tolist()
     feats, lengths = made.speech.feats.half().cpu().numpy(), made.speech.lengths.tolist()  # as they are stored
     rhythm = spread(made.durations.float().clamp(min=1).log(), tokens) if made.durations is not None else [math.nan] * len(lengths)

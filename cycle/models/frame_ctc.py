@@ -52,8 +52,7 @@ class FrameCTC(nn.Module):
         hidden = self.front(speech.feats.transpose(1, 2)).transpose(1, 2)
         lengths = self._outputs(speech.lengths)
         if self.rnn is not None:
-            known = lengths.cpu() if speech.known is None else self._outputs(speech.known)
-            packed = pack_padded_sequence(hidden, known, batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(hidden, self._known(speech), batch_first=True, enforce_sorted=False)
             hidden, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden.size(1))
         logp = self.out(hidden).float().log_softmax(-1)
         if not self.conf.label_prior:
@@ -65,6 +64,10 @@ class FrameCTC(nn.Module):
     def _outputs(self, frames: Tensor) -> Tensor:
         return (frames - 1) // self.conf.subsample + 1
 
+    def _known(self, speech: Speech) -> Tensor:
+        """How many outputs there are, on the host, where torch wants to have it."""
+        return self._outputs(speech.lengths.cpu() if speech.known is None else speech.known)
+
     def _watch(self, logp: Tensor, lengths: Tensor) -> None:
         """Follows the mean posterior of each label."""
         inside = (torch.arange(logp.size(1), device=logp.device) < lengths[:, None])[..., None]
@@ -72,11 +75,12 @@ class FrameCTC(nn.Module):
 
     def loss(self, batch: Batch) -> Loss:
         assert batch.speech is not None
-        logp, lengths = self.emissions(batch.speech)
+        logp, _ = self.emissions(batch.speech)
         ids, id_lengths = self.vocabulary.encode(batch.texts)
-        known = lengths.cpu() if batch.speech.known is None else self._outputs(batch.speech.known)  # torch wants lengths on the host
         sent = ids.to(logp.device, non_blocking=True)
-        value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, known, id_lengths, reduction="none", zero_infinity=True)
+        value = nn.functional.ctc_loss(
+            logp.transpose(0, 1), sent, self._known(batch.speech), id_lengths, reduction="none", zero_infinity=True
+        )
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})
 
     @torch.no_grad()
