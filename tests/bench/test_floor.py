@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 
 from cycle.bench import floor, table
