@@ -205,6 +205,7 @@ class Config:
     seed: int
     preset: str
     precision: str
+    graphs: bool
     models: list[str]  # asr, tts: those that are trained
     corpus: Corpus
     pools: Pools

@@ -89,14 +89,17 @@ class Pretended(TorchDispatchMode):
     """Sends what concerns the device there.
 
     Attributes:
+        own_noise: it has a generator of its own, as a GPU has; otherwise it draws the numbers that the host would draw.
         waits: how often the host waited, by the line of ours that made it wait (of ESPnet or torch where it is none of ours).
         operations: how many the device was given, without those that only look at a tensor in another way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_noise: bool = False) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
         self.operations = 0
+        self.recording: Any = None  # of pretend_graphs
+        self.noise = torch.get_rng_state() if own_noise else None
 
     def forget(self) -> None:
         """Counts from nought."""
@@ -124,7 +127,12 @@ class Pretended(TorchDispatchMode):
             return 0  # attention by its formula
         if target.type == DEVICE.type and wanted is not None:
             kwargs["device"] = HOST
-        out = func(*tree_map(_raw, args), **tree_map(_raw, kwargs))
+        given = tree_map(_raw, args), tree_map(_raw, kwargs)
+        if self.recording is not None and (target.type != DEVICE.type or len(held) < len(tensors)):
+            raise RuntimeError(f"{name}: the host is asked, or asks, while a graph is recorded")
+        out = self.compute(func, *given)
+        if self.recording is not None:
+            self.recording.add(func, *given, out, held)
         if target.type != DEVICE.type:
             return out
         known = {id(t.raw): t for t in held}  # what is computed in place comes back as it is
@@ -135,6 +143,15 @@ class Pretended(TorchDispatchMode):
             return known[id(value)] if id(value) in known else Held(value)
 
         return tree_map(hold, out)
+
+    def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.noise is None or torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        with torch.random.fork_rng([]):
+            torch.set_rng_state(self.noise)
+            out = func(*args, **kwargs)
+            self.noise = torch.get_rng_state()
+        return out
 
     def _copy(self, name: str, args: Any, kwargs: dict[str, Any], target: torch.device) -> torch.device:
         """Counts a copy between the sides; returns where it goes."""
@@ -167,7 +184,7 @@ class Pretended(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def device() -> Iterator[Pretended]:
+def device(own_noise: bool = False) -> Iterator[Pretended]:
     """Inside the block, `DEVICE` works like a GPU."""
 
     def sending(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -181,7 +198,7 @@ def device() -> Iterator[Pretended]:
 
         return made
 
-    with pytest.MonkeyPatch.context() as patch, Pretended() as pretended:
+    with pytest.MonkeyPatch.context() as patch, Pretended(own_noise) as pretended:
         for name in ("tensor", "as_tensor"):
             patch.setattr(torch, name, sending(getattr(torch, name)))
         yield pretended

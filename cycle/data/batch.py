@@ -12,6 +12,8 @@ from torch import Tensor
 
 from cycle.data.types import Speech
 
+TOKENS = 8  # where batches should have few shapes, texts are padded to a multiple of it
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -73,14 +75,19 @@ class Loss:
     stats: dict[str, float | Tensor]
 
 
-def pad(rows: Sequence[NDArray[np.generic]]) -> Tensor:
-    """Stacks arrays (T_i, ...) into (B, max T, ...), zero behind the end."""
-    out = np.zeros((len(rows), max(len(r) for r in rows), *rows[0].shape[1:]), rows[0].dtype)
+def round_up(size: int, step: int) -> int:
+    """The next multiple of a step: batches of fewer shapes."""
+    return -(-size // step) * step
+
+
+def pad(rows: Sequence[NDArray[np.generic]], width: int | None = None) -> Tensor:
+    """Stacks arrays (T_i, ...) into (B, max T, ...), or a given width, zero behind the end."""
+    out = np.zeros((len(rows), width or max(len(r) for r in rows), *rows[0].shape[1:]), rows[0].dtype)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return torch.from_numpy(out)
 
 
-def speech_of(rows: Sequence[NDArray[np.generic]]) -> Speech:
+def speech_of(rows: Sequence[NDArray[np.generic]], width: int | None = None) -> Speech:
     """Pads feature arrays (T_i, M) into a batch."""
-    return Speech(pad(rows), torch.tensor([len(r) for r in rows]))
+    return Speech(pad(rows, width), torch.tensor([len(r) for r in rows]))

@@ -60,6 +60,12 @@ class Speech:
         feats, lengths = self.feats.to(device, non_blocking=free).float(), self.lengths.to(device, non_blocking=free)  # type: ignore[call-overload]
         return Speech(feats, lengths, self.known)
 
+    def wide(self, width: int) -> Speech:
+        """The same with zeros up to `width` frames."""
+        import torch
+
+        return Speech(torch.nn.functional.pad(self.feats, (0, 0, 0, width - self.feats.size(1))), self.lengths, self.known)
+
     def rows(self, index: Sequence[int]) -> Speech:
         """Some of the utterances, any of them more than once."""
         at = send(index, self.feats.device)

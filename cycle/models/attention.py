@@ -42,15 +42,20 @@ def next_logp(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return (scores.float() / temperature).masked_fill(blank, _NEVER).log_softmax(-1)
 
 
-def logits(decoder: nn.Module, memory: Tensor, frames: Tensor, inputs: Tensor, lengths: Tensor) -> Tensor:
+def is_plain(decoder: Any) -> bool:
+    """Whether a decoder is a transformer of ESPnet's with nothing added, so that `logits` asks the device nothing."""
+    plain = isinstance(decoder, BaseTransformerDecoder) and type(decoder).forward is BaseTransformerDecoder.forward
+    return plain and not decoder.gradient_checkpoint_layers
+
+
+def logits(decoder: Any, memory: Tensor, frames: Tensor, inputs: Tensor, lengths: Tensor) -> Tensor:
     """(B, L, V) scores of what follows each input: the decoder's own `forward`, of a transformer without its questions to the device.
 
     Args:
         memory: (B, T, D) encoder outputs; frames: (B,) how many.
         inputs: (B, L) tokens; lengths: (B,).
     """
-    plain = isinstance(decoder, BaseTransformerDecoder) and type(decoder).forward is BaseTransformerDecoder.forward
-    if not plain or decoder.gradient_checkpoint_layers:
+    if not is_plain(decoder):
         return decoder(memory, frames, inputs, lengths)[0]  # type: ignore[no-any-return]
     place = torch.arange(inputs.size(1), device=inputs.device)
     mask: Tensor = (place < lengths[:, None])[:, None] & (place <= place[:, None])

@@ -17,31 +17,41 @@ from cycle.data.types import Speech
 from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, SpecAug
 
 
-def encode(model: Any, speech: Speech) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """What ESPnet's `encode` computes, SpecAugment included in training.
+def augmented(model: Any, speech: Speech, crop: bool = True) -> Speech:
+    """What the encoder of an ESPnet model hears: in training, parts are hidden (SpecAugment).
+
+    Args:
+        crop: leaves out padding behind the longest utterance, as ESPnet does.
+    """
+    if not is_plain(model):
+        return speech  # `encode` does it
+    if crop and speech.known is not None:
+        speech = Speech(speech.feats[:, : int(speech.known.max())], speech.lengths, speech.known)
+    return spec_augment(speech, model.specaug) if model.training and model.specaug is not None else speech
+
+
+def encode(model: Any, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """What ESPnet's `encode` computes of what `augmented` returns.
 
     Args:
         model: an ESPnet ASR model.
+        feats: (B, T, M); lengths: (B,) frames.
 
     Returns:
         (B, T', D) outputs, (B,) their lengths, and the outputs of inner layers that have a CTC loss of their own.
     """
-    if _plain(model):
-        longest = speech.feats.size(1) if speech.known is None else int(speech.known.max())
-        speech = Speech(speech.feats[:, :longest], speech.lengths, speech.known)
-        if model.training and model.specaug is not None:
-            speech = spec_augment(speech, model.specaug)
-        behind = torch.arange(longest, device=speech.feats.device) >= speech.lengths[:, None]
+    if is_plain(model):
+        behind = torch.arange(feats.size(1), device=feats.device) >= lengths[:, None]
         given = {"ctc": model.ctc} if getattr(model.encoder, "interctc_use_conditioning", False) else {}
-        out, sizes, _ = model.encoder(speech.feats, speech.lengths, masks=behind, **given)
+        out, sizes, _ = model.encoder(feats, lengths, masks=behind, **given)
     else:
-        out, sizes = model.encode(speech.feats, speech.lengths)
+        out, sizes = model.encode(feats, lengths)
     out, inner = out if isinstance(out, tuple) else (out, [])
     return out, sizes, [layer for _, layer in inner]
 
 
-def _plain(model: Any) -> bool:
-    """Whether the encoder is all there is, and takes masks."""
+def is_plain(model: Any) -> bool:
+    """Whether the encoder of an ESPnet model is all there is before its losses, and takes masks."""
     others = (model.frontend, model.normalize, model.preencoder, model.postencoder)
     takes = inspect.signature(model.encoder.forward).parameters if model.encoder is not None else {}
     return others == (None, None, None, None) and "masks" in takes and not getattr(model.encoder, "ctc_trim", False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cycle.config import read_yaml
-from cycle.data.batch import Batch, Hypothesis, Loss
+from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models import attention, ctc_search, encoder, hybrid, sampling
@@ -20,11 +22,13 @@ from cycle.models.attention import IGNORE
 from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import ASRTask
+from cycle.models.graphs import Graphs
 from cycle.models.noise import quiet
 from cycle.models.recognizer import Branch
 from cycle.models.vocabulary import Vocabulary
 from cycle.settings import Augment, Search
 
+log = logging.getLogger("cycle")
 _NEVER = -1e30
 SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: it ends in silence
 
@@ -48,6 +52,7 @@ class EspnetRecognizer(nn.Module):
         self.vocabulary = vocabulary
         self.model = ASRTask.build_model(self.args)
         self._joint: tuple[tuple[int, float], Any] | None = None
+        self.graphs: Graphs | None = None
 
     @classmethod
     def load(cls, folder: Path, n_mels: int, augment: Augment | None = None) -> EspnetRecognizer:
@@ -64,21 +69,29 @@ class EspnetRecognizer(nn.Module):
         """What goes into ESPnet's encoder, before SpecAugment."""
         return vary(speech, self.augment) if self.training else speech
 
+    def use_graphs(self) -> None:
+        """From now on, `loss` in training replays recordings; its batches should have few shapes."""
+        if hybrid.is_steady(self.model):
+            self.graphs = Graphs(hybrid.outputs, self.model)
+        else:
+            log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
+
     @torch.no_grad()
     def as_in_training(self, speech: Speech) -> Speech:
         """The speech as the supervised loss hears it: varied (`augment:`) and masked (SpecAugment), each utterance in its own way."""
         speech = vary(speech, self.augment)
         return speech if self.model.specaug is None else encoder.spec_augment(speech, self.model.specaug)
 
-    def _layers(self, speech: Speech) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The encoder's outputs, their lengths, and the outputs of inner layers that have a loss of their own."""
+    def _heard(self, speech: Speech, crop: bool = True) -> Speech:
+        """What the encoder is given: in training with parts hidden, never shorter than it can take."""
         lacking = max(0, SHORTEST - speech.feats.size(1))
         known = None if speech.known is None else speech.known.clamp(min=SHORTEST)
         longer = Speech(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST), known)
-        return encoder.encode(self.model, longer)
+        return encoder.augmented(self.model, longer, crop)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
-        return self._layers(speech)[:2]
+        heard = self._heard(speech)
+        return encoder.encode(self.model, heard.feats, heard.lengths)[:2]
 
     @property
     def _decoder(self) -> nn.Module:
@@ -120,7 +133,7 @@ class EspnetRecognizer(nn.Module):
         if hybrid.is_hybrid(self.model):
             if own_inputs:
                 assert self._decoder
-            each, stats = self._each(batch.speech, batch.texts, 1, own_inputs)
+            each, stats = self._each(batch.speech, batch.texts, own_inputs, None if own_inputs else self.graphs)
             value = each.mean()
             return Loss(value, len(batch.texts), {"loss": value.detach(), **stats})
         if own_inputs:
@@ -136,14 +149,20 @@ class EspnetRecognizer(nn.Module):
         Args:
             weights: (B, N); rows that sum to one make it an average over utterances.
         """
-        each, _ = self._each(speech, [t for row in texts for t in row], len(texts[0]))
+        each, _ = self._each(speech, [t for row in texts for t in row])
         value = (weights.flatten() * each).sum() / len(texts)
         return Loss(value, len(texts), {"loss": value.detach()})
 
-    def _each(self, speech: Speech, texts: Sequence[str], n: int, own_inputs: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+    def _each(
+        self, speech: Speech, texts: Sequence[str], own_inputs: float = 0.0, graphs: Graphs | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         """(B n,) losses of n texts an utterance, and what to log."""
         ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
-        return hybrid.losses(self.model, self._layers(self._varied(speech)), ids, lengths, n, own_inputs)
+        varied = self._varied(speech)
+        if graphs:  # as wide as this batch can become, whatever the tempo
+            varied = varied.wide(round_up(math.ceil(speech.feats.size(1) * (1 + self.augment.speed)), 8))
+            ids = nn.functional.pad(ids, (0, round_up(ids.size(1), TOKENS) - ids.size(1)), value=IGNORE)
+        return hybrid.losses(self.model, self._heard(varied, crop=graphs is None), ids, lengths, own_inputs, graphs)
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from cycle.errors import UserError
 from cycle.models import fastspeech, free_running, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
+from cycle.models.graphs import Graphs, drops_layers
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
+
+log = logging.getLogger("cycle")
 
 
 class EspnetSynthesizer(nn.Module):
@@ -57,6 +61,7 @@ class EspnetSynthesizer(nn.Module):
         self.vocabulary, self.voices = vocabulary, voices
         self.model = TTSTask.build_model(self.args)
         self.tts = self.model.tts
+        self.graphs: Graphs | None = None
 
     @classmethod
     def load(cls, folder: Path, n_mels: int, voices: Voices) -> EspnetSynthesizer:
@@ -72,6 +77,13 @@ class EspnetSynthesizer(nn.Module):
     @property
     def needs_durations(self) -> bool:
         return isinstance(self.tts, FastSpeech2)
+
+    def use_graphs(self) -> None:
+        """From now on, `loss` in training replays recordings; its batches should have few shapes."""
+        if self.needs_durations and fastspeech.is_plain(self.tts) and not drops_layers(self.tts):
+            self.graphs = Graphs(fastspeech.losses, self.tts)
+        else:
+            log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 
     def _speakers(self, spks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         """ESPnet's speaker argument; speakers the experiment has never heard are an error of the caller."""
@@ -96,6 +108,7 @@ class EspnetSynthesizer(nn.Module):
         device, lengths = inputs["text"].device, inputs["text_lengths"]
         if self.needs_durations:
             assert batch.speech is not None and batch.durations is not None and batch.f0 is not None
+            inputs["text"] = nn.functional.pad(inputs["text"], (0, batch.durations.size(1) - 1 - inputs["text"].size(1)))
             prosody = fastspeech.prosody(batch.speech, batch.f0, batch.durations, self.voices.f0, self.voices.energy)
             inputs |= {"durations": batch.durations, "durations_lengths": lengths + 1, "pitch": prosody[0], "pitch_lengths": lengths + 1,
                        "energy": prosody[1], "energy_lengths": lengths + 1}  # fmt: skip
@@ -117,7 +130,7 @@ class EspnetSynthesizer(nn.Module):
         if own_inputs and not isinstance(self.tts, Tacotron2):
             raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
         if self.needs_durations and fastspeech.is_plain(self.tts):
-            value, parts = fastspeech.loss(self.tts, self.inputs(batch))
+            value, parts = fastspeech.loss(self.tts, self.inputs(batch), self.graphs)
             return Loss(value, len(batch.texts), {k: v.detach() for k, v in {"loss": value, **parts}.items()})
         with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
             value, stats, _ = self.tts(**self.inputs(batch))

@@ -6,6 +6,7 @@ same order; a test holds them to ESPnet's own output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -105,34 +106,46 @@ def is_plain(tts: Any) -> bool:
     )
 
 
-def loss(tts: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+INPUTS = ("text", "text_lengths", "feats", "feats_lengths", "durations", "pitch", "energy", "spembs")
+PARTS = ("l1_loss", "duration_loss", "pitch_loss", "energy_loss")
+
+
+def loss(tts: Any, inputs: dict[str, Tensor], run: Callable[..., tuple[Tensor, ...]] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """ESPnet's loss of FastSpeech2, without its questions to the device, of which there are two an utterance.
 
     Args:
-        inputs: the arguments of ESPnet's `forward`, padded to the longest of the batch.
+        inputs: the arguments of ESPnet's `forward`, padded to the longest of the batch, or longer.
+        run: what stands for `losses` of the model.
 
     Returns:
-        the sum of: mean absolute error of the features (before and after the post-net), mean squared errors of log-duration, pitch and
-        energy; and each of them.
+        the sum of `losses`; and each of them.
     """
-    xs, full = with_end(tts, inputs["text"], inputs["text_lengths"])
-    hidden, behind = encode(tts, xs, full, inputs)
-    pitch = tts.pitch_predictor(hidden.detach() if tts.stop_gradient_from_pitch_predictor else hidden, behind[..., None])
-    energy = tts.energy_predictor(hidden.detach() if tts.stop_gradient_from_energy_predictor else hidden, behind[..., None])
+    given = [inputs[name] for name in INPUTS if name in inputs]
+    parts = run(*given) if run else losses(tts, *given)
+    return torch.stack(parts).sum(), dict(zip(PARTS, parts, strict=True))
+
+
+def losses(
+    tts: Any, text: Tensor, text_lengths: Tensor, feats: Tensor, feats_lengths: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor,
+    spembs: Tensor | None = None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Mean absolute error of the features (before and after the post-net), mean squared errors of log-duration, pitch and energy."""
+    xs, full = with_end(tts, text, text_lengths)
+    hidden, behind = encode(tts, xs, full, {} if spembs is None else {"spembs": spembs})
+    tone = tts.pitch_predictor(hidden.detach() if tts.stop_gradient_from_pitch_predictor else hidden, behind[..., None])
+    force = tts.energy_predictor(hidden.detach() if tts.stop_gradient_from_energy_predictor else hidden, behind[..., None])
     log_frames = tts.duration_predictor(hidden, behind)
-    feats, durations = inputs["feats"], inputs["durations"]
-    before, after, _ = _decode(tts, hidden, durations, inputs["pitch"], inputs["energy"], feats.size(1))
-    inside = (torch.arange(feats.size(1), device=feats.device) < inputs["feats_lengths"][:, None])[..., None]
+    before, after, _ = _decode(tts, hidden, durations, pitch, energy, feats.size(1))
+    inside = (torch.arange(feats.size(1), device=feats.device) < feats_lengths[:, None])[..., None]
     mel = masked_mean((before - feats).abs(), inside)
     if tts.postnet is not None:
         mel = mel + masked_mean((after - feats).abs(), inside)
-    parts = {
-        "l1_loss": mel,
-        "duration_loss": masked_mean((log_frames - (durations.float() + 1).log()) ** 2, ~behind),
-        "pitch_loss": masked_mean((pitch - inputs["pitch"]) ** 2, ~behind[..., None]),
-        "energy_loss": masked_mean((energy - inputs["energy"]) ** 2, ~behind[..., None]),
-    }
-    return torch.stack(list(parts.values())).sum(), parts
+    return (
+        mel,
+        masked_mean((log_frames - (durations.float() + 1).log()) ** 2, ~behind),
+        masked_mean((tone - pitch) ** 2, ~behind[..., None]),
+        masked_mean((force - energy) ** 2, ~behind[..., None]),
+    )
 
 
 def masked_mean(values: Tensor, counts: Tensor) -> Tensor:

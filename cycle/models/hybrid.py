@@ -7,13 +7,16 @@ many frames there are, is asked for once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cycle.models import attention
+from cycle.data.types import Speech
+from cycle.models import attention, encoder
 from cycle.models.espnet import ESPnetASRModel
+from cycle.models.graphs import drops_layers
 from cycle.models.recognizer import UNFIT
 
 
@@ -27,47 +30,83 @@ def is_hybrid(model: Any) -> bool:
     return bool(ctc and decoder and not others)
 
 
+def is_steady(model: Any) -> bool:
+    """Whether `outputs` is the same sequence of operations for every batch of a shape: nothing in it asks the device."""
+    plain = is_hybrid(model) and encoder.is_plain(model) and (model.ctc_weight == 1 or attention.is_plain(model.decoder))
+    return plain and not drops_layers(model)
+
+
+def outputs(
+    model: Any, feats: Tensor, lengths: Tensor, inputs: Tensor, sizes: Tensor, own_inputs: float = 0.0
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Everything that a hybrid model computes before its losses.
+
+    Args:
+        feats: (B, T, M); lengths: (B,) frames.
+        inputs: (B n, L + 1) tokens that the decoder reads, n texts an utterance; sizes: (B n,) how many.
+        own_inputs: share of them that it draws itself.
+
+    Returns:
+        (B,) outputs of the encoder; then, where the model has the branch, (B n, L + 1, V) scores of the decoder; then (B, T', V)
+        CTC log-probabilities of the last layer and of inner ones with a loss of their own.
+    """
+    out, frames, inner = encoder.encode(model, feats, lengths)
+    found = [frames]
+    if model.ctc_weight < 1:
+        n = len(inputs) // len(feats)
+        memory, heard = out.repeat_interleave(n, 0), frames.repeat_interleave(n)
+        if own_inputs > 0:
+            inputs = attention.own_inputs(model.decoder, memory, heard, inputs, sizes, own_inputs, model.eos)
+        found.append(attention.logits(model.decoder, memory, heard, inputs, sizes))
+    if model.ctc_weight > 0:
+        found += [_ctc_scores(model.ctc, layer) for layer in (out, *inner)]
+    return tuple(found)
+
+
+def _ctc_scores(ctc: Any, out: Tensor) -> Tensor:
+    """(B, T', V) log-probabilities of encoder outputs (B, T', D)."""
+    logits: Tensor = ctc.ctc_lo(nn.functional.dropout(out, ctc.dropout_rate, ctc.training))
+    return logits.float().log_softmax(-1)
+
+
 def losses(
-    model: Any, encoded: tuple[Tensor, Tensor, list[Tensor]], ids: Tensor, lengths: Tensor, n: int = 1, own_inputs: float = 0.0
+    model: Any, speech: Speech, ids: Tensor, lengths: Tensor, own_inputs: float = 0.0, run: Callable[..., tuple[Tensor, ...]] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses of n texts an utterance.
 
     Args:
-        encoded: what `encoder.encode` returns.
+        speech: what `encoder.augmented` returns, of B utterances.
         ids: (B n, L) tokens on the host, attention.IGNORE behind a text; lengths: (B n,) on the host.
         own_inputs: share of the decoder's inputs that it draws itself.
+        run: what stands for `outputs` of the model.
 
     Returns:
         (B n,) losses, 0 from CTC where a text does not fit; what to log.
     """
-    out, frames, inner = encoded
-    memory, device, share = out.repeat_interleave(n, 0), out.device, model.ctc_weight
+    device, share = speech.feats.device, model.ctc_weight
+    sizes, n = lengths.to(device, non_blocking=True), len(ids) // len(speech.feats)
+    inputs, targets = attention.bordered(ids.to(device, non_blocking=True), sizes, model.eos)
+    given = (speech.feats, speech.lengths, inputs, sizes + 1)
+    frames, *found = run(*given) if run else outputs(model, *given, own_inputs=own_inputs)
     each, stats = torch.zeros((), device=device), dict[str, Tensor]()
     if share < 1:
-        heard, sizes = frames.repeat_interleave(n), lengths.to(device, non_blocking=True)
-        inputs, targets = attention.bordered(ids.to(device, non_blocking=True), sizes, model.eos)
-        if own_inputs > 0:
-            inputs = attention.own_inputs(model.decoder, memory, heard, inputs, sizes + 1, own_inputs, model.eos)
-        scores = attention.logits(model.decoder, memory, heard, inputs, sizes + 1)
+        scores = found.pop(0)
         loss = attention.smoothed(scores, targets, model.criterion_att.smoothing)
         each = each + (1 - share) * loss
         stats |= {"loss_att": loss.detach().mean(), "acc": attention.accuracy(scores, targets)}
     if share > 0:
-        there = frames.cpu().repeat_interleave(n)  # torch's CTC waits anyway, so the decoder was given its work before
-        loss = _ctc_loss(model.ctc, memory, there, ids, lengths)
-        if inner:
-            within = [_ctc_loss(model.ctc, layer.repeat_interleave(n, 0), there, ids, lengths) for layer in inner]
-            loss = (1 - model.interctc_weight) * loss + model.interctc_weight * torch.stack(within).mean(0)
+        there = frames.cpu().repeat_interleave(n)  # torch's CTC waits anyway, so all else was given to the device before
+        last, *inner = (_ctc_loss(logp.repeat_interleave(n, 0), there, ids, lengths) for logp in found)
+        loss = (1 - model.interctc_weight) * last + model.interctc_weight * torch.stack(inner).mean(0) if inner else last
         each = each + share * loss
         stats |= {"loss_ctc": loss.detach().mean()}
     return each, stats
 
 
-def _ctc_loss(ctc: Any, memory: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
-    """(B,) CTC losses of encoder outputs (B, T', D)."""
-    logits = ctc.ctc_lo(nn.functional.dropout(memory, ctc.dropout_rate, ctc.training))
-    logp = ctc_logp(logits.float().log_softmax(-1), frames, ids.clamp(min=0), lengths)
-    return -logp.masked_fill(logp <= UNFIT, 0.0)
+def _ctc_loss(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    """(B,) CTC losses, 0 where a text does not fit."""
+    value = ctc_logp(logp, frames, ids.clamp(min=0), lengths)
+    return -value.masked_fill(value <= UNFIT, 0.0)
 
 
 def ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ class Objective(Protocol):
 
     - `needs_texts: bool`: without true texts it has nothing to learn from, and streams that have none are refused;
     - `needs_labels: bool`: it reads N-best lists with probabilities, and other streams than `labelled` are refused;
+    - `graphs: bool`: its loss is one that models can replay (CUDA graphs), so that its batches should have few shapes;
     - `begin(origin: Origin)`: called once before the first update, at a resume too; raises UserError where it cannot work;
     - `state() -> dict` and `load(state)`: what it must remember over an interruption, as tensors, numbers and strings.
     """

@@ -10,6 +10,7 @@ class AsrSupervised:
     """ESPnet's CTC/attention loss."""
 
     trains: frozenset[Name] = frozenset({"asr"})
+    graphs = True
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         return models.asr.loss(batch)
@@ -19,6 +20,7 @@ class TtsSupervised:
     """ESPnet's synthesis loss: features, and for FastSpeech2 durations, pitch and energy."""
 
     trains: frozenset[Name] = frozenset({"tts"})
+    graphs = True
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         return models.tts.loss(batch)

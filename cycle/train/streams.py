@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cycle.data.batch import Batch, pad, speech_of
+from cycle.data.batch import TOKENS, Batch, pad, round_up, speech_of
 from cycle.data.features import FRAMES_PER_TOKEN, FeatureStore
 from cycle.data.table import Column
+from cycle.device import PINNING
 
 LONGEST = 256  # utterances in a batch at most
 
@@ -60,19 +61,22 @@ class Stream:
         return Stream(self.name, utt_ids, spks, texts, self.frames[index], self.store, rows, durations, nbest)
 
 
-def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True) -> Batch:
+def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True, width: int | None = None) -> Batch:
     """Reads utterances of one or several streams into a batch on the host, where features stay as short as they are stored.
 
     Args:
         pitch: whether anybody will want it; a synthesiser does.
+        width: frames of the batch, and few widths for durations too; None: those of the longest.
     """
     first = items[0][0]
     batch = Batch([s.utt_ids[i] for s, i in items], [s.spks[i] for s, i in items], [s.texts[i] for s, i in items])
     if first.store is not None:
-        batch.speech = speech_of([s.store.feats(s.rows[i]) for s, i in items])  # type: ignore[union-attr]
-        batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items]) if pitch else None  # type: ignore[union-attr]
+        batch.speech = speech_of([s.store.feats(s.rows[i]) for s, i in items], width)  # type: ignore[union-attr]
+        batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items], width) if pitch else None  # type: ignore[union-attr]
     if all(s.durations is not None for s, _ in items):
-        batch.durations = pad([s.durations[i] for s, i in items])  # type: ignore[index]
+        durations = [s.durations[i] for s, i in items]  # type: ignore[index]
+        tokens = round_up(max(map(len, durations)) - 1, TOKENS) + 1 if width else None
+        batch.durations = pad(durations, tokens)
         assert batch.speech is None or torch.equal(batch.durations.sum(1), batch.speech.lengths), "durations of other recordings"
     if all(s.nbest is not None for s, _ in items):
         batch.nbest = [s.nbest[i] for s, i in items]  # type: ignore[index]
@@ -95,6 +99,32 @@ def cuts(lengths: NDArray[np.integer[Any]], budget: int, most: int = LONGEST) ->
     return [*out, len(lengths)] if len(lengths) else out
 
 
+def widths(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """The next of four widths an octave (64, 80, 96, 112, 128, 160, ...), multiples of eight: at most a quarter more."""
+    step = 1 << np.maximum(3, np.frexp(lengths - 1)[1] - 3)
+    return -(-lengths // step) * step
+
+
+def even_cuts(lengths: NDArray[np.integer[Any]], budget: int, most: int = LONGEST) -> tuple[list[int], list[int]]:
+    """As `cuts`, but batches have few shapes: all of a width hold as many utterances, save those that are left over at the end.
+
+    Returns:
+        where batches begin and end; their widths in frames.
+    """
+    wide = memoryview(np.ascontiguousarray(widths(lengths)))
+    out, found, width, place = [0], list[int](), 0, 0
+    while place < len(wide):
+        width = max(width, wide[place])
+        full = max(1, min(most, budget // width))
+        place += 1
+        if place - out[-1] >= full:
+            place = out[-1] + full  # where one that is longer leaves room for less, those before it go without it
+            out.append(place)
+            found.append(width)
+            width = 0
+    return ([*out, place], [*found, width]) if place > out[-1] else (out, found)
+
+
 @dataclass(frozen=True)
 class Epoch:
     """Everything that is drawn in an epoch, end to end.
@@ -102,12 +132,14 @@ class Epoch:
     Attributes:
         parts, places: of each utterance.
         starts: (batches + 1,) where batches begin and end.
+        widths: (batches,) frames of each, None for those of its longest utterance.
         turns: the order in which batches come.
     """
 
     parts: NDArray[np.int16]
     places: NDArray[np.int32]
     starts: NDArray[np.int64]
+    widths: NDArray[np.int64] | None
     turns: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -135,12 +167,13 @@ class Mixture:
         shares: stream: share of the utterances; streams without a share, or empty ones, are left out.
         budget: padded frames in a batch.
         seed: of the order.
+        even: batches of few shapes, see `even_cuts`.
     """
 
-    def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float], budget: int, seed: int):
+    def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float], budget: int, seed: int, even: bool = False):
         self.parts = [(streams[k], v) for k, v in sorted(shares.items()) if v > 0 and k in streams and len(streams[k])]
         assert self.parts, f"no stream of {sorted(shares)} holds anything"
-        self.budget, self.seed = budget, seed
+        self.budget, self.seed, self.even = budget, seed, even
         self._lengths = [s.frames for s, _ in self.parts]
         self._epochs: dict[int, Epoch] = {}
         self._starts = [0]
@@ -171,20 +204,37 @@ class Mixture:
             noisy *= lengths  # in its place: with millions, every copy counts
             order = np.argsort(noisy, kind="stable")
             del noisy
-            starts = np.array(cuts(lengths[order], self.budget))
-            self._epochs = {epoch: Epoch(parts[order], places[order], starts, rng.permutation(len(starts) - 1))}
+            starts, wide = even_cuts(lengths[order], self.budget) if self.even else (cuts(lengths[order], self.budget), None)
+            turns = rng.permutation(len(starts) - 1)
+            known = np.array(wide) if wide else None
+            self._epochs = {epoch: Epoch(parts[order], places[order], np.array(starts), known, turns)}
         return self._epochs[epoch]
 
-    def items(self, number: int) -> list[tuple[Stream, int]]:
-        """What batch `number` holds."""
+    def _find(self, number: int) -> tuple[Epoch, int]:
+        """The epoch of batch `number`, and its number there."""
         epoch = max(i for i, s in enumerate(self._starts) if s <= number)
         while True:
             batches = self._epoch(epoch)
             if len(self._starts) == epoch + 1:
                 self._starts.append(self._starts[epoch] + len(batches))
             if number < self._starts[epoch + 1]:
-                return [(self.parts[part][0], place) for part, place in batches.items(number - self._starts[epoch])]
+                return batches, number - self._starts[epoch]
             epoch += 1
+
+    def items(self, number: int) -> list[tuple[Stream, int]]:
+        """What batch `number` holds."""
+        epoch, place = self._find(number)
+        return [(self.parts[part][0], at) for part, at in epoch.items(place)]
+
+    def batch(self, number: int, rank: int = 0, ranks: int = 1, split: bool = True) -> Batch:
+        """Batch `number` on the host, or a rank's share of it."""
+        whole = self.items(number)
+        mine = whole[rank::ranks] if split else whole
+        epoch, place = self._find(number)
+        width = None if epoch.widths is None else int(epoch.widths[epoch.turns[place]])
+        batch = collate(mine or whole[:1], width=width)  # with nothing to do, a rank goes through the motions and counts for nothing
+        batch.share = len(mine) / len(whole) if split else 1 / ranks
+        return batch
 
     def batches(self, start: int, device: torch.device, rank: int = 0, ranks: int = 1, split: bool = True) -> Iterator[Batch]:
         """Batches from `start` on, or a rank's share of each, one read ahead by a thread.
@@ -195,11 +245,11 @@ class Mixture:
         pinned = device.type == "cuda"
 
         def read(number: int) -> Batch:
-            whole = self.items(number)
-            mine = whole[rank::ranks] if split else whole
-            batch = collate(mine or whole[:1])  # with nothing to do, a rank goes through the motions and counts for nothing
-            batch.share = len(mine) / len(whole) if split else 1 / ranks
-            return batch.pin_memory() if pinned else batch
+            batch = self.batch(number, rank, ranks, split)
+            if not pinned:
+                return batch
+            with PINNING:
+                return batch.pin_memory()
 
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(read, start)

@@ -1,0 +1,106 @@
+"""CUDA graphs: a network is recorded once for each shape of its inputs, and replayed from then on.
+
+Small models on short sentences are bound by the host, which gives a GPU a thousand small operations a step, one by one. A recording is given
+to it as a whole. What it computes with is the memory that was recorded: numbers of the host that went into it, such as random ones, would
+stay what they were (`drops_layers`), and tensors that have been replaced since would be read where they lay (they are kept).
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from cycle.device import PINNING
+
+log = logging.getLogger("cycle")
+AFTER = 2  # times that a shape is computed step by step before it is recorded, which costs as much as some five steps
+
+DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")
+
+
+def wanted(asked: bool, fabric: Fabric) -> bool:
+    """Whether training is to be recorded: only on a GPU, and only where one process trains, since ranks talk to the GPU in threads."""
+    if asked and fabric.device.type == "cuda" and fabric.world_size > 1:
+        log.warning("graphs: true works with one process; %d ranks train step by step", fabric.world_size)
+    return asked and fabric.device.type == "cuda" and fabric.world_size == 1
+
+
+def drops_layers(model: nn.Module) -> bool:
+    """Whether the host draws which layers of an ESPnet model run: a recording would leave out the same ones for ever."""
+    return any(getattr(module, rate, 0) > 0 for module in model.modules() for rate in DROPPING)
+
+
+class _Network(nn.Module):
+    """A function of a model as a module, whose `forward` torch may replace."""
+
+    def __init__(self, function: Callable[..., Any], model: nn.Module):
+        super().__init__()
+        self.function, self.model = function, model
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self.model, *inputs)
+
+
+class Graphs:
+    """A function of a model and tensors to a tuple of tensors, recorded by shapes.
+
+    A step computes it once and goes back through it before it comes again: recordings share their memory, so a second call before that is
+    computed step by step. So is evaluation.
+
+    Args:
+        function: `function(model, *inputs)`; the inputs have no gradient.
+        record: torch's way to record a module for inputs like the given ones.
+    """
+
+    def __init__(self, function: Callable[..., Any], model: nn.Module, record: Callable[..., Any] = torch.cuda.make_graphed_callables):
+        self.network, self.record = _Network(function, model), record
+        self.seen, self.ready = Counter[Any](), dict[Any, Callable[..., Any]]()
+        self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
+        self._kept: list[Tensor] = []
+        self._pool: Any = None
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        training = self.network.model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
+        if not training or self._open() is not None:
+            return self.network(*inputs)  # type: ignore[no-any-return]
+        key = tuple((t.shape, t.dtype) for t in inputs)
+        if key not in self.ready:
+            self.seen[key] += 1
+            if self.seen[key] <= AFTER:
+                return self.network(*inputs)  # type: ignore[no-any-return]
+            self.ready[key] = self._record(*inputs)
+        out = self.ready[key](*inputs)
+        self._opened(out)
+        return out
+
+    def _record(self, *inputs: Tensor) -> Callable[..., Any]:
+        """A recording for inputs of these shapes; the statistics of BatchNorm and the random numbers stay as they were."""
+        network, on_gpu = _Network(self.network.function, self.network.model), inputs[0].is_cuda
+        buffers = list(network.buffers())
+        before = [b.clone() for b in buffers]
+        if self._pool is None and on_gpu:
+            self._pool = torch.cuda.graph_pool_handle()
+        precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
+        with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, PINNING:
+            made = self.record(network, tuple(t.clone() for t in inputs), allow_unused_input=True, pool=self._pool)
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+        self._kept += [t for m in network.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.requires_grad]
+        return made  # type: ignore[no-any-return]
+
+    def _opened(self, out: Any) -> None:
+        """Remembers a replay until its gradient has been computed, or nobody holds what came out of it."""
+        node = next((t.grad_fn for t in out if t.grad_fn is not None), None)
+        if node is not None:
+            self._open = weakref.ref(node)
+            node.register_prehook(self._closed)
+
+    def _closed(self, _: Any) -> None:
+        self._open = lambda: None
