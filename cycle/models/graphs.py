@@ -56,11 +56,11 @@ class Graphs:
 
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.
-        record: torch's way to record a module for inputs like the given ones.
+        record: records a module for inputs like the given ones; torch's way unless told otherwise.
     """
 
-    def __init__(self, function: Callable[..., Any], model: nn.Module, record: Callable[..., Any] = torch.cuda.make_graphed_callables):
-        self.network, self.record = _Network(function, model), record
+    def __init__(self, function: Callable[..., Any], model: nn.Module, record: Callable[..., Any] | None = None):
+        self.network, self.record = _Network(function, model), record or torch.cuda.make_graphed_callables
         self.seen, self.ready = Counter[Any](), dict[Any, Callable[..., Any]]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
         self._kept: list[Tensor] = []

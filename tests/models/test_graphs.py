@@ -78,3 +78,121 @@ def test_synthesiser(extra):
     model = synthesizer(extra={"tts_conf": {**TTS["tts_conf"], **extra}})
     ours, _ = compared(model)
     assert ours[-1][3] == 0
+
+
+@pytest.fixture
+def played():
+    """A synthesiser whose loss is recorded, on the device; and that device."""
+    with device(own_noise=True) as seen:
+        model = synthesizer().to(DEVICE).train()
+        for module in model.modules():
+            if hasattr(module, "pe"):
+                module.pe = module.pe[:, :60].clone()
+        model.use_graphs()
+        model.graphs.record = recorder(seen)
+        for data in variants(AFTER + 1):
+            model.loss(data.to(DEVICE)).value.backward()
+        assert len(model.graphs.ready) == 1
+        seen.forget()
+        yield model, seen
+
+
+def slopes(model: nn.Module) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.raw.clone() for name, p in model.named_parameters() if p.grad is not None}
+    for p in model.parameters():
+        p.grad = None
+    return found
+
+
+def noiseless(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def test_a_second_loss_before_the_first_ones_gradient_is_not_replayed():
+    """It would write over what the first one's gradient needs."""
+    with device(own_noise=True) as seen:
+        model = synthesizer().to(DEVICE).train()
+        noiseless(model)
+        model.tts.apply(lambda m: setattr(m, "dropout_rate", 0.0) if hasattr(m, "dropout_rate") else None)
+        model.use_graphs()
+        model.graphs.record = recorder(seen)
+        first, second = (data.to(DEVICE) for data in variants(2))
+        alone = []
+        for data in (first, second, first, second):
+            slopes(model)
+            model.loss(data).value.backward()
+            alone.append(slopes(model))
+        assert len(model.graphs.ready) == 1
+        one = model.loss(first).value
+        two = model.loss(second).value
+        one.backward()
+        torch.testing.assert_close(slopes(model), alone[0], atol=1e-5, rtol=1e-4)
+        two.backward()
+        torch.testing.assert_close(slopes(model), alone[1], atol=1e-5, rtol=1e-4)
+        seen.forget()
+        model.loss(first)  # and nobody wants its gradient
+        few = seen.operations
+        model.loss(first).value.backward()
+        assert seen.operations < 4 * few
+
+
+def test_evaluation_is_not_replayed(played):
+    model, seen = played
+    data = variants(1)[0].to(DEVICE)
+    model.loss(data)
+    few = seen.operations
+    seen.forget()
+    with torch.no_grad():
+        model.loss(data)
+    many = seen.operations
+    model.eval()
+    assert torch.equal(model.loss(data).value.raw, model.loss(data).value.raw)  # with dropout they would differ
+    assert many > 3 * few
+
+
+def test_noise_is_drawn_anew(played):
+    model, _ = played
+    data = variants(1)[0].to(DEVICE)
+    assert len({float(model.loss(data).value.detach().raw) for _ in range(3)}) == 3
+
+
+def test_a_table_of_positions_that_grows_is_kept(played):
+    """ESPnet replaces it when a longer utterance comes; a recording reads the one it was made with."""
+    model, _ = played
+    longer = batch()
+    longer.speech = longer.speech.wide(70)
+    longer.speech.known = longer.speech.lengths = longer.speech.lengths + 20
+    longer.f0 = torch.nn.functional.pad(longer.f0, (0, 20))
+    longer.durations[:, 0] += 20
+    tables = [id(m.pe) for m in model.modules() if hasattr(m, "pe")]
+    with torch.no_grad():
+        model.loss(longer.to(DEVICE))
+    assert [id(m.pe) for m in model.modules() if hasattr(m, "pe")] != tables
+    model.loss(variants(1)[0].to(DEVICE)).value.backward()
+
+
+@pytest.mark.parametrize("rate", ["stochastic_depth_rate", "layer_drop_rate"])
+def test_models_that_drop_layers_are_not_recorded(rate, caplog):
+    model = recognizer("conformer" if rate == "stochastic_depth_rate" else "e_branchformer")
+    (model.model.encoder.encoders[0] if rate == "stochastic_depth_rate" else model.model.encoder).__dict__[rate] = 0.1
+    model.use_graphs()
+    assert model.graphs is None and "layers are dropped" in caplog.text
+
+
+def test_others_are_not_recorded(caplog):
+    recognizer("an RNN decoder").use_graphs()
+    synthesizer(extra={"tts_conf": {**TTS["tts_conf"], "use_masking": False, "use_weighted_masking": True}}).use_graphs()
+    assert caplog.text.count("no plain") == 2
+
+
+def test_a_question_to_the_device_cannot_be_recorded():
+    """What the tests above rest on."""
+
+    class Asks(nn.Linear):
+        def forward(self, x):
+            return (super().forward(x * float(x.sum())),)
+
+    with device() as seen, pytest.raises(RuntimeError, match="while a graph is recorded"):
+        recorder(seen)(Asks(2, 2).to(DEVICE), (torch.ones((1, 2), device=DEVICE),))
