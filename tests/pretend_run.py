@@ -1,4 +1,4 @@
-"""A whole run on a pretended GPU: `python -m tests.pretend_run run --exp EXP -- preset=smoke judge.model.layers=0`.
+"""A whole run on a pretended GPU: `python -m tests.pretend_run run --exp EXP -- preset=smoke judge.model.layers=0 [graphs=true]`.
 
 Prints how often the host waited for the device, by the lines that made it wait, the most frequent first. The judge goes without its
 recurrent layer: torch packs sequences in another way on every kind of device.
@@ -11,8 +11,10 @@ import sys
 import torch
 from lightning.fabric import Fabric
 
+from cycle import pretrain, rounds
 from cycle.__main__ import dispatch
 from tests.pretend_device import DEVICE, device
+from tests.pretend_graphs import recorder
 
 SHOWN = 20
 
@@ -21,7 +23,9 @@ def main(words: list[str]) -> int:
     Fabric.device = property(lambda self: DEVICE)  # type: ignore[assignment, method-assign]
     on_host = torch.Generator
     torch.Generator = lambda device=None: on_host()  # type: ignore[assignment, misc]
+    pretrain.wanted = rounds.wanted = lambda asked, fabric: asked  # type: ignore[assignment]
     with device() as seen:
+        torch.cuda.make_graphed_callables = recorder(seen)  # type: ignore[assignment]
         code = dispatch([*words[:1], "--device", "cpu", *words[1:]])
     print(f"{seen.operations} operations")
     for line, count in seen.waits.most_common(SHOWN):

@@ -11,8 +11,9 @@ from cycle.config import ROOT
 
 
 @pytest.mark.all
-def test_every_stage_runs_on_a_device(tmp_path):
-    words = ["run", "--exp", str(tmp_path / "mini"), "--", "preset=smoke", "judge.model.layers=0"]
+@pytest.mark.parametrize("graphs", ["false", "true"])
+def test_every_stage_runs_on_a_device(graphs, tmp_path):
+    words = ["run", "--exp", str(tmp_path / "mini"), "--", "preset=smoke", "judge.model.layers=0", f"graphs={graphs}"]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-m", "tests.pretend_run", *words], capture_output=True, text=True, env=variables, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import torch
 
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.exchange.pools import recorded
-from cycle.train.streams import Mixture, Stream, by_frames, collate, seed_of
+from cycle.train.streams import LONGEST, Mixture, Stream, by_frames, collate, even_cuts, seed_of, widths
 
 
 def stream(name, n, tokens=4):
@@ -55,6 +55,53 @@ def test_by_frames_fills_and_respects_the_budget():
     assert [b.tolist() for b in by_frames(lengths, np.arange(6), 20)] == [[0, 1, 2], [3], [4], [5]]
     assert [b.tolist() for b in by_frames(lengths, np.arange(6), 20, most=2)] == [[0, 1], [2, 3], [4], [5]]
     assert sorted(i for b in by_frames(lengths, np.arange(6), 40) for i in b.tolist()) == list(range(6))
+
+
+def test_widths_are_four_an_octave():
+    assert widths(np.array([1, 8, 9, 33, 40, 41, 64, 65, 80, 81, 128, 129, 161, 1000])).tolist() == [
+        8, 8, 16, 40, 40, 48, 64, 80, 80, 96, 128, 160, 192, 1024,
+    ]  # fmt: skip
+
+
+def test_even_cuts_by_hand():
+    # Of width 8 five fit, of width 16 two. The fourth is longer and leaves room for two: the first two go alone, as wide as it would be.
+    assert even_cuts(np.array([5, 6, 7, 12, 8, 8]), 40) == ([0, 2, 4, 6], [16, 16, 8])
+    assert even_cuts(np.array([50, 5]), 40) == ([0, 1, 2], [56, 8])
+    assert even_cuts(np.array([], dtype=np.int32), 40) == ([0], [])
+
+
+@pytest.mark.parametrize("budget", [100, 1000, 5000])
+def test_even_cuts_have_few_shapes(budget):
+    rng = np.random.default_rng(budget)
+    lengths = np.sort(rng.integers(20, 200, 5000)) + rng.integers(-15, 15, 5000)
+    starts, wide = even_cuts(lengths, budget)
+    sizes = np.diff(starts)
+    assert starts[0] == 0 and starts[-1] == len(lengths) and (sizes > 0).all() and len(wide) == len(sizes)
+    for low, high, width in zip(starts[:-1], starts[1:], wide, strict=True):
+        assert lengths[low:high].max() <= width
+        assert (high - low) * width <= budget or high - low == 1
+    shapes = set(zip(sizes[:-1].tolist(), wide[:-1], strict=True))
+    assert len(shapes) == len(set(wide[:-1]))  # one size for each width
+    assert all(size == max(1, min(LONGEST, budget // width)) for size, width in shapes)
+
+
+def test_even_batches(tmp_path):
+    writer = ShardWriter(tmp_path, 0)
+    for n in range(60):
+        writer.add(f"u{n}", np.ones((20 + n, 2), np.float32), spk="s", text=" ".join("a" * (1 + n % 9)))
+    writer.close()
+    part = recorded("paired", FeatureStore(tmp_path))
+    part.durations = [np.array([0] * len(text.split()) + [frames]) for text, frames in zip(part.texts, part.frames, strict=True)]
+    mixture = Mixture({"paired": part}, {"paired": 1.0}, 400, seed=1, even=True)
+    seen, shapes = Counter(), Counter()
+    for number, batch in zip(range(40), mixture.batches(0, torch.device("cpu")), strict=False):
+        assert batch.utt_ids == [s.utt_ids[i] for s, i in mixture.items(number)]
+        seen.update(batch.utt_ids)
+        frames, tokens = batch.speech.feats.size(1), batch.durations.size(1)
+        assert batch.f0.shape == batch.speech.feats.shape[:2] and frames % 8 == 0 and tokens % 8 == 1
+        assert torch.equal((batch.speech.feats[..., 0] > 0).sum(1), batch.speech.lengths) and torch.equal(batch.durations.sum(1), batch.speech.lengths)
+        shapes[frames] += 1
+    assert len(seen) == 60 and len(shapes) <= 7
 
 
 def test_subset_keeps_everything_in_step():

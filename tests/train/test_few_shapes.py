@@ -1,0 +1,82 @@
+"""Training in batches of few shapes, recorded and replayed, on a pretended GPU."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from cycle.data.features import FeatureStore, ShardWriter
+from cycle.device import fabric as make_fabric
+from cycle.exchange.pools import recorded
+from cycle.models.graphs import AFTER, wanted
+from cycle.objectives.base import Models
+from cycle.objectives.supervised import AsrSupervised, TtsSupervised
+from cycle.settings import Augment, Optimizer, Run
+from cycle.train.loop import Task, Trainer
+from cycle.train.streams import Mixture
+from tests.models.test_espnet import recognizer, synthesizer
+from tests.pretend_device import DEVICE, device
+from tests.pretend_graphs import recorder
+
+STEPS = 60
+
+
+@pytest.fixture
+def paired(tmp_path):
+    """Ninety made-up utterances of 20 to 60 frames, with durations."""
+    rng, writer = np.random.default_rng(0), ShardWriter(tmp_path / "feats", 0)
+    texts = [" ".join(rng.choice(["a", "b", "c"], 1 + n % 5)) for n in range(90)]
+    for n, text in enumerate(texts):
+        frames = 20 + (7 * n) % 41
+        writer.add(f"u{n}", rng.normal(size=(frames, 80)).astype(np.float32), spk="s1", text=text, f0=np.full(frames, 5.0, np.float32))
+    writer.close()
+    stream = recorded("paired", FeatureStore(tmp_path / "feats"))
+    stream.durations = [np.array([4] * len(t.split()) + [f - 4 * len(t.split())]) for t, f in zip(stream.texts, stream.frames, strict=True)]
+    return stream
+
+
+def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
+    monkeypatch.setattr(Fabric, "device", property(lambda self: DEVICE))
+    runner = make_fabric("cpu", "32")
+    mixture = Mixture({"paired": paired}, {"paired": 1.0}, 400, seed=1, even=True)
+    calls = Counter()
+    with device(own_noise=True) as seen:
+        record = recorder(seen)
+
+        def counted(name):
+            def made(*args, **options):
+                play = record(*args, **options)
+                calls[name, "recorded"] += 1
+
+                def replay(*given):
+                    calls[name, "replayed"] += 1
+                    return play(*given)
+
+                return replay
+
+            return made
+
+        models = Models(recognizer().to(DEVICE), synthesizer(("s1",)).to(DEVICE))
+        models.asr.augment = Augment(speed=0.15, warp=0.08, gain=0.2, noise=0.1)
+        before = {name: [p.raw.clone() for p in getattr(models, name).parameters()] for name in ("asr", "tts")}
+        parts = {name: (getattr(models, name), Optimizer(lr=1e-3)) for name in ("asr", "tts")}
+        for name in parts:
+            getattr(models, name).use_graphs()
+            getattr(models, name).graphs.record = counted(name)
+        tasks = [Task("asr", AsrSupervised(), mixture), Task("tts", TtsSupervised(), mixture)]
+        Trainer(tmp_path / "state", tmp_path, "few", models, parts, tasks, STEPS, 1, Run(1e9, 20, 1), runner).fit()
+        for name in parts:
+            shapes = calls[name, "recorded"]
+            assert 3 <= shapes <= 8 and calls[name, "replayed"] >= STEPS - (AFTER + 1) * shapes - 4, calls
+            assert any(not torch.equal(old, new.raw) for old, new in zip(before[name], getattr(models, name).parameters(), strict=True))
+
+
+def test_wanted_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
+    runner = make_fabric("cpu", "32")
+    assert not wanted(True, runner)
+    monkeypatch.setattr(Fabric, "device", property(lambda self: torch.device("cuda")))
+    assert wanted(True, runner) and not wanted(False, runner)
+    monkeypatch.setattr(Fabric, "world_size", property(lambda self: 2))
+    assert not wanted(True, runner) and "2 ranks train step by step" in caplog.text
