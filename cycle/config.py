@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,12 @@ def needs_no_tts(config: Config) -> None:
 
 def as_dict(config: Config) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.structured(config))  # type: ignore[return-value]
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """The settings of conf/base.yaml by dotted keys."""
+    return flatten(read_yaml(ROOT / "conf/base.yaml"))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

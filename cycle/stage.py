@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cycle.config import as_dict, flatten
+from cycle.config import as_dict, defaults, flatten
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
@@ -101,6 +101,8 @@ def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[s
         raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
     old = read_json(file) if file.exists() else None
     new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
+    if old:  # a setting that came later was as conf/base.yaml has it
+        old["settings"] = {k: v for k, v in defaults().items() if k in new["settings"]} | old["settings"]
     changed = difference(old, new) if old else None
     if changed and not stage.derived:
         raise UserError(f"{name} was run with other settings: {changed}", file, f"put them back, or add --stage {stage.number} --redo")

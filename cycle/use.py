@@ -7,30 +7,27 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-from omegaconf import OmegaConf
-
 from cycle.config import ROOT, lenient, read_yaml
 from cycle.device import resolve
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
-from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 
 
 def open_finished(path: Path, device: str = "cpu") -> Experiment:
-    """An experiment from its folder alone.
+    """An experiment from its folder alone; what an older one does not say is as in conf/base.yaml.
 
     Raises:
-        UserError: no experiment lies there.
+        UserError: no experiment lies there, or one of settings that this version does not have.
     """
     if not (path / "experiment.json").is_file():
         raise UserError("is no experiment", path, "name a folder that ./run.sh has made, such as exp/mini")
     about = read_json(path / "experiment.json")
-    merged = OmegaConf.merge(OmegaConf.structured(Config), yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
-    config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    config, unknown = lenient(read_yaml(path / "config.yaml"))
+    if unknown:
+        raise UserError(f"another version made this experiment. {unknown[0]}", path / "config.yaml", "use that version")
     return Experiment(path.resolve(), config, about["corpus"], about["recipe"], None, device)
 
 

@@ -9,7 +9,7 @@ from cycle import stage
 from cycle.config import load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
-from cycle.files import read_json, write_text
+from cycle.files import read_json, write_json, write_text
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_changed_setting_is_named(tmp_path, calls):
     stage.run(fake(), experiment(tmp_path))
     with pytest.raises(UserError, match=r"rounds\.count: 2 -> 4.*--stage 4 --redo"):
         stage.run(fake(), experiment(tmp_path, "rounds.count=4"))
+
+
+def test_a_setting_of_a_later_version_was_as_its_default(tmp_path, calls):
+    stage.run(fake(), experiment(tmp_path))
+    file = fake().stamp_file(experiment(tmp_path))
+    stamp = read_json(file)
+    del stamp["settings"]["rounds.on_collapse"]
+    write_json(file, stamp)
+    assert stage.run(fake(), experiment(tmp_path)) is False
+    with pytest.raises(UserError, match=r"rounds\.on_collapse: rollback -> stop"):
+        stage.run(fake(), experiment(tmp_path, "rounds.on_collapse=stop"))
 
 
 def test_changed_input_is_named(tmp_path, calls):

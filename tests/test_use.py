@@ -37,6 +37,16 @@ def test_settings_of_another_version(tmp_path: Path) -> None:
     assert set(config.rounds.objectives) == set(values["rounds"]["objectives"])
 
 
+def test_an_older_experiment_is_used_with_the_defaults(tmp_path: Path) -> None:
+    values = as_dict(experiment(tmp_path).config)
+    del values["graphs"]
+    write_text(begun(tmp_path) / "config.yaml", yaml.safe_dump(values))
+    assert use.open_finished(tmp_path).config == experiment(tmp_path).config
+    write_text(tmp_path / "config.yaml", yaml.safe_dump({**values, "gone": 1}))
+    with pytest.raises(UserError, match="gone: this version does not know it"):
+        use.open_finished(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["{", "- 1\n", "\x00", "rounds: 3\n"])
 def test_broken_settings(tmp_path: Path, damage: str) -> None:
     (begun(tmp_path) / "config.yaml").write_text(damage)
