@@ -95,3 +95,23 @@ def recorder(seen: Pretended) -> Callable[..., Any]:
         return lambda *given: Replayed.apply(*given, *params)
 
     return record
+
+
+def stand_in(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Callable[..., Any]:
+    """The same on the host, where nothing is recorded: computes it anew each time."""
+    params = [p for p in module.parameters() if p.requires_grad]
+
+    class Computed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *given: Tensor) -> tuple[Tensor, ...]:
+            with torch.enable_grad():
+                ctx.outputs = module(*given[: len(inputs)])
+            return tuple(o.detach() for o in ctx.outputs)
+
+        @staticmethod
+        def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+            pairs = [(o, slope) for o, slope in zip(ctx.outputs, given, strict=True) if o.requires_grad]
+            grads = torch.autograd.grad([o for o, _ in pairs], params, [slope for _, slope in pairs], allow_unused=True)
+            return (*[None] * len(inputs), *grads)
+
+    return lambda *given: Computed.apply(*given, *params)

@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from cycle.bench import train
 from cycle.config import ROOT, available
+from cycle.use import open_finished
 from tests.command import SMOKE, cycle
+from tests.pretend_graphs import stand_in
 
 
 def rates(exp: Path) -> dict:
@@ -80,7 +85,6 @@ def test_changed_settings_are_refused_by_name(finished):
 
 
 def test_stock_espnet_agrees(finished, tmp_path):
-    import torch
     from espnet2.bin.asr_inference import Speech2Text
     from espnet2.bin.tts_inference import Text2Speech
 
@@ -123,6 +127,26 @@ def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
         step, *parts = (row["milliseconds"] for row in result["cycle"]["rows"].values())
         assert len(parts) == 4 and result["cycle"]["over_parts"] == pytest.approx(step / sum(parts))  # the recipe's objectives
         assert "times the sum of its parts" in done.stdout
+
+
+def test_bench_trains_with_graphs_too(finished, monkeypatch):
+    """As on a GPU, with a stand-in for what records."""
+    counts = Counter()
+
+    def record(module, *given, **options):
+        made, counts["recorded"] = stand_in(module, *given, **options), counts["recorded"] + 1
+        return lambda *inputs: counts.update(replayed=1) or made(*inputs)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    monkeypatch.setattr(train, "wanted", lambda asked, fabric: True)
+    monkeypatch.setattr(train, "_replays", lambda exp: True)
+    result = train.measure(open_finished(finished), 12)
+    for part in ("asr", "tts"):
+        rows = result[part]["rows"]
+        assert rows[train.REPLAYED]["ratio"] == result[part]["ratio"] and "floor" in rows["ours"]
+        torch.testing.assert_close(rows[train.REPLAYED]["loss"], rows["ours"]["loss"], atol=0.3, rtol=0.05)  # the dropout differs
+    assert counts["recorded"] >= 4 and counts["replayed"] > 12
+    assert result["cycle"]["over_parts"] > 0
 
 
 def test_no_leak_between_pools(finished):
@@ -185,7 +209,6 @@ def test_mistakes_end_in_one_line(tmp_path, words, said):
 
 
 def test_no_gpu_is_told(tmp_path):
-    import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -46,10 +46,15 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
     return out | alone | {"cycle": _cycle(exp, paired, steps)}
 
 
+def _replays(exp: Experiment) -> bool:
+    """Whether training can be recorded here; all ways then train on the same batches of few shapes."""
+    return exp.device == "cuda"
+
+
 def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int, top: Ceiling) -> dict[str, Any]:
     runner, conf = fabric(exp.device, exp.config.precision), replace(exp.config, augment=Augment())  # stock has none
-    on_gpu = exp.device == "cuda"
-    mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=on_gpu)
+    replays = _replays(exp)
+    mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=replays)
     optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
     objective = AsrSupervised() if name == "asr" else TtsSupervised()
 
@@ -73,7 +78,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
 
     rows: dict[str, Row] = {}
     ways = [("ESPnet's trainer", theirs, False), ("ours", ours, False), (REPLAYED, ours, True)]
-    for title, work, graphs in ways if on_gpu else ways[:2]:
+    for title, work, graphs in ways if replays else ways[:2]:
         model, start = fresh(), fresh().state_dict()
         if graphs:
             model.use_graphs()

@@ -51,8 +51,8 @@ class _Network(nn.Module):
 class Graphs:
     """A function of a model and tensors to a tuple of tensors, recorded by shapes.
 
-    A step computes it once and goes back through it before it comes again: recordings share their memory, so a second call before that is
-    computed step by step. So is evaluation.
+    What a replay leaves, gradients included, lies in memory that the next one writes over. So a call is replayed only if the gradient of the
+    last one has been computed and used: no parameter has one. Others are computed step by step, and so is evaluation.
 
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.
@@ -61,6 +61,7 @@ class Graphs:
 
     def __init__(self, function: Callable[..., Any], model: nn.Module, record: Callable[..., Any] | None = None):
         self.network, self.record = _Network(function, model), record or torch.cuda.make_graphed_callables
+        self.params = list(model.parameters())
         self.seen, self.ready = Counter[Any](), dict[Any, Callable[..., Any]]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
         self._kept: list[Tensor] = []
@@ -68,7 +69,7 @@ class Graphs:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         training = self.network.model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
-        if not training or self._open() is not None:
+        if not training or self._open() is not None or any(p.grad is not None for p in self.params):
             return self.network(*inputs)  # type: ignore[no-any-return]
         key = tuple((t.shape, t.dtype) for t in inputs)
         if key not in self.ready:

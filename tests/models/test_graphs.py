@@ -92,6 +92,7 @@ def played():
         model.graphs.record = recorder(seen)
         for data in variants(AFTER + 1):
             model.loss(data.to(DEVICE)).value.backward()
+            model.zero_grad()
         assert len(model.graphs.ready) == 1
         seen.forget()
         yield model, seen
@@ -110,8 +111,8 @@ def noiseless(model: nn.Module) -> None:
             module.p = 0.0
 
 
-def test_a_second_loss_before_the_first_ones_gradient_is_not_replayed():
-    """It would write over what the first one's gradient needs."""
+def test_what_a_replay_left_is_used_before_the_next_one():
+    """Two losses before their gradients, two gradients before a step."""
     with device(own_noise=True) as seen:
         model = synthesizer().to(DEVICE).train()
         noiseless(model)
@@ -131,6 +132,10 @@ def test_a_second_loss_before_the_first_ones_gradient_is_not_replayed():
         torch.testing.assert_close(slopes(model), alone[0], atol=1e-5, rtol=1e-4)
         two.backward()
         torch.testing.assert_close(slopes(model), alone[1], atol=1e-5, rtol=1e-4)
+        model.loss(first).value.backward()
+        model.loss(second).value.backward()
+        both = {name: slope + alone[1][name] for name, slope in alone[0].items()}
+        torch.testing.assert_close(slopes(model), both, atol=1e-5, rtol=1e-4)
         seen.forget()
         model.loss(first)  # and nobody wants its gradient
         few = seen.operations
