@@ -101,7 +101,7 @@ def cuts(lengths: NDArray[np.integer[Any]], budget: int, most: int = LONGEST) ->
 
 def widths(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """The next of four widths an octave (64, 80, 96, 112, 128, 160, ...), multiples of eight: at most a quarter more."""
-    step = 1 << np.maximum(3, np.frexp(lengths - 1)[1] - 3)
+    step = 1 << np.maximum(3, np.frexp(lengths)[1] - 3)
     return -(-lengths // step) * step
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from cycle.data.batch import Batch
-from cycle.models.graphs import AFTER, Graphs
+from cycle.models.espnet_asr import EspnetRecognizer
+from cycle.models.graphs import AFTER
 from cycle.settings import Augment
 from tests.models.test_espnet import TTS, batch, synthesizer
 from tests.models.test_taken_apart import recognizer
@@ -15,14 +16,15 @@ from tests.pretend_device import DEVICE, device
 from tests.pretend_graphs import recorder
 
 
-def variants(count: int) -> list[Batch]:
-    """Batches of one shape and other contents."""
+def variants(count: int, shorter: bool = False) -> list[Batch]:
+    """Batches of one shape and other contents; every other one of shorter texts, if wanted."""
     made = []
     for n in range(count):
         data, order = batch(), [n % 3, (n + 1) % 3, (n + 2) % 3]
         speech = data.speech.rows(order)
         speech.feats = speech.feats * (1 + 0.1 * n)
-        made.append(Batch(data.utt_ids, data.spks, [data.texts[i] for i in order], speech, data.f0 + 0.1 * n, data.durations[order]))
+        texts = [" ".join(data.texts[i].split()[: 2 if shorter and n % 2 else None]) for i in order]
+        made.append(Batch(data.utt_ids, data.spks, texts, speech, data.f0 + 0.1 * n, data.durations[order]))
     return made
 
 
@@ -34,7 +36,7 @@ def trained(model: nn.Module, graphs: bool, steps: int = AFTER + 4):
         model = copy.deepcopy(model).to(DEVICE).train()
         model.use_graphs()
         model.graphs.record = recorder(seen)
-        for number, data in enumerate(variants(steps)):
+        for number, data in enumerate(variants(steps, isinstance(model, EspnetRecognizer))):
             torch.manual_seed(number)
             seen.noise = torch.get_rng_state()
             seen.forget()
