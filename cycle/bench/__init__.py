@@ -68,10 +68,11 @@ def _experiment(path: Path | None, device: str) -> Experiment:
 
 
 def with_ratios(rows: dict[str, Row], used: str, equal: str) -> dict[str, Any]:
-    """Stock one by one is the first row; how many times faster the others are."""
-    first = next(iter(rows.values()))["seconds"]
+    """Stock one by one is the first row; how many times as fast the others are, by `speed` or `steps`."""
+    first = next(iter(rows.values()))
+    unit = "speed" if "speed" in first else "steps"
     for row in rows.values():
-        row["ratio"] = first / row["seconds"]
+        row["ratio"] = row[unit] / first[unit]
     out = {"ratio": rows[used]["ratio"], "ratio_equal_search": rows[equal]["ratio"], "rows": rows}
     if "error" in rows[used]:
         out |= {"error": rows[used]["error"], "stock_error": next(iter(rows.values()))["error"]}

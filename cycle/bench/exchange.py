@@ -14,6 +14,7 @@ from cycle.bench.floor import Ceiling, ceiling, counted, timed
 from cycle.data.batch import Batch, speech_of
 from cycle.device import fabric
 from cycle.eval.errors import error_rate
+from cycle.exchange.engine import SHARD
 from cycle.exchange.evaluate import decode
 from cycle.exchange.pools import known_speakers, open_pool
 from cycle.exchange.speak import draw_speakers
@@ -28,20 +29,29 @@ log = logging.getLogger("cycle")
 
 
 def measure(exp: Experiment, utterances: int) -> dict[str, Any]:
-    """The exchange of `utterances` of the test pool both ways, with the error rates of what came out.
+    """The exchange of `utterances` of the test pool both ways, with the error rates of what came out; and ours of a whole shard.
 
     Returns:
-        `asr` and `tts`, each with `ratio` (stock one by one, seconds over ours, as used in rounds) and all rows; speeds in times real time,
-        `floor` and `traffic` see `Ceiling.row`.
+        `asr` and `tts`, each with `ratio` (speed of ours, as used in rounds, over that of stock one by one) and all rows; speeds in times
+        real time, `floor` and `traffic` see `Ceiling.row`.
     """
     test = open_pool(exp, "test")
     test = test.subset(range(min(utterances, len(test))))
-    conf = exp.config.features
-    seconds = float(test.frames.sum()) * conf.hop / conf.fs
+    seconds = _seconds(exp, test)
     top = ceiling(exp.device, exp.config.precision)
     log.info("%d utterances, %.0f s", len(test), seconds)
     return {"utterances": len(test), "seconds_of_speech": seconds, "device": exp.device, "threads": torch.get_num_threads(),
             "asr": _asr(exp, test, seconds, top), "tts": _tts(exp, test, top)}  # fmt: skip
+
+
+def _seconds(exp: Experiment, stream: Stream) -> float:
+    return float(stream.frames.sum()) * exp.config.features.hop / exp.config.features.fs
+
+
+def _shard(exp: Experiment, pool: str) -> Stream:
+    """As much of a pool as one shard holds: a batch has its full size only there."""
+    stream = open_pool(exp, pool)
+    return stream.subset(range(min(SHARD, len(stream))))
 
 
 def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[str, Any]:
@@ -52,8 +62,8 @@ def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[st
     used = replace(exp.config.rounds.label.search, tune=False)
     equal = Search("joint", beam=stock.BEAM, ctc_weight=stock.CTC_WEIGHT)
 
-    def ours(search: Search) -> list[str]:
-        lists = decode(asr, test, search, exp.config.rounds.label.batch_frames, runner, "bench")
+    def ours(search: Search, stream: Stream = test) -> list[str]:
+        lists = decode(asr, stream, search, exp.config.rounds.label.batch_frames, runner, "bench")
         return [hyps[0].text if hyps else "" for hyps in lists]
 
     works: dict[str, tuple[Callable[[], list[str]], int]] = {
@@ -71,6 +81,9 @@ def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[st
         rows[name] = {"seconds": took, "speed": seconds / took, "error": error_rate(refs, [hyp.split() for hyp in hyps])}
         if repeat > 1:
             rows[name] |= top.row(counted(work))
+    shard = _shard(exp, "speech")
+    took, _ = timed(lambda: ours(used, shard), exp.device)
+    rows[f"ours, as in rounds: {len(shard)} of the speech pool"] = {"seconds": took, "speed": _seconds(exp, shard) / took}
     return with_ratios(rows, list(works)[3], list(works)[2])
 
 
@@ -78,17 +91,21 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
     runner, voices = fabric(exp.device, exp.config.precision), read_voices(exp)
     tts, theirs = load_tts(exp.round(0), exp.config, voices, runner.device), stock.synthesize_each(exp.round(0), exp.device)
     asr = load_asr(exp.round(0), exp.config, runner.device)
-    spks = draw_speakers(test, known_speakers(open_pool(exp, "paired")), exp.config.seed)
-    vectors = None if voices.size is None else voices.embeddings(spks, runner.device)
-    texts = Stream("text", test.utt_ids, spks, test.texts)
+    speakers = known_speakers(open_pool(exp, "paired"))
+
+    def said(stream: Stream) -> Stream:
+        return Stream("text", stream.utt_ids, draw_speakers(stream, speakers, exp.config.seed), stream.texts)
+
+    texts, shard = said(test), said(_shard(exp, "text"))
+    vectors = None if voices.size is None else voices.embeddings(texts.spks, runner.device)
 
     def speak(group: list[int], batch: Batch) -> list[torch.Tensor]:
         with torch.no_grad(), runner.autocast():
             speech = tts.synthesize(batch.texts, batch.spks).speech
         return [row[:n] for row, n in zip(speech.feats.float().cpu(), speech.lengths.tolist(), strict=True)]
 
-    def ours() -> list[torch.Tensor]:
-        return sweep(texts, exp.config.rounds.speak.batch_frames, runner.device, "bench", speak)
+    def ours(stream: Stream = texts) -> list[torch.Tensor]:
+        return sweep(stream, exp.config.rounds.speak.batch_frames, runner.device, "bench", speak)
 
     theirs(test.texts[:1], vectors)
     ours()
@@ -99,6 +116,8 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
         took, feats = timed(work, exp.device, 1 if "stock" in name else 3)
         rows[name] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took, "error": _heard(asr, feats, test, exp.device)}
     rows[name] |= top.row(counted(ours))
+    took, feats = timed(lambda: ours(shard), exp.device)
+    rows[f"ours, as in rounds: {len(shard)} of the text pool"] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took}
     return with_ratios(rows, list(works)[1], list(works)[1])
 
 
