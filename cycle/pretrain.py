@@ -20,7 +20,7 @@ from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.models.align import duration_spread
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.graphs import wanted
+from cycle.models.graphs import recordable
 from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
@@ -94,15 +94,15 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
     conf, vocabulary = exp.config, Vocabulary.read(exp.tokens / "tokens.txt")
     torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
     model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
-    model, graphs = model.to(fabric.device), wanted(conf.graphs, fabric)
-    if graphs:
-        model.use_graphs()
+    model = model.to(fabric.device)
+    if conf.graphs:
+        model.use_graphs(recordable(fabric))
     objective, updates, optimizer = (
         (AsrSupervised(), conf.pretrain.asr_updates, conf.pretrain.asr)
         if name == "asr"
         else (TtsSupervised(), conf.pretrain.tts_updates, conf.pretrain.tts)
     )
-    mixture = Mixture({"paired": stream}, {"paired": 1.0}, conf.pretrain.batch_frames, seed_of(conf.seed, "pretrain", name), graphs)
+    mixture = Mixture({"paired": stream}, {"paired": 1.0}, conf.pretrain.batch_frames, seed_of(conf.seed, "pretrain", name), conf.graphs)
     models = Models(asr=model, tts=model)  # type: ignore[arg-type]  # the objective looks at its own only
     trainer = Trainer(work / "state" / name, exp.path, f"pretrain_{name}", models, {name: (model, optimizer)},
                       [Task(f"{name}_supervised", objective, mixture)], updates, conf.seed, conf.run, fabric)  # fmt: skip

@@ -21,7 +21,7 @@ from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
-from cycle.models.graphs import wanted
+from cycle.models.graphs import recordable
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin
@@ -140,11 +140,10 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     slower: dict[str, tuple[nn.Module, Optimizer]] = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate))}
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
-    graphs = wanted(exp.config.graphs, fabric)
-    for model in (asr, tts) if graphs else ():
-        if model:
-            model.use_graphs()
-    tasks = make_tasks(exp, number, data, graphs)
+    if exp.config.graphs:
+        for model in (asr, tts) if tts else (asr,):
+            model.use_graphs(recordable(fabric))
+    tasks = make_tasks(exp, number, data)
     begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
@@ -159,18 +158,14 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     return failure
 
 
-def make_tasks(exp: Experiment, number: int, data: RoundData, graphs: bool = False) -> list[Task]:
-    """The objectives of the recipe that have a weight and something to train on.
-
-    Args:
-        graphs: batches have few shapes, where the models can replay the objective's loss.
-    """
+def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
+    """The objectives of the recipe that have a weight and something to train on."""
     tasks = []
     for name, objective in objectives(exp.config).items():
         conf = exp.config.rounds.objectives[name]
         mix = {k: v for k, v in conf.shares(number).items() if k in data.streams and len(data.streams[k])}
         if mix:
-            even = graphs and getattr(objective, "graphs", False)
+            even = exp.config.graphs and getattr(objective, "graphs", False)
             mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name), even)
             tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
     if not tasks:

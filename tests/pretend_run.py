@@ -11,7 +11,6 @@ import sys
 import torch
 from lightning.fabric import Fabric
 
-from cycle import pretrain, rounds
 from cycle.__main__ import dispatch
 from tests.pretend_device import DEVICE, device
 from tests.pretend_graphs import recorder
@@ -23,7 +22,6 @@ def main(words: list[str]) -> int:
     Fabric.device = property(lambda self: DEVICE)  # type: ignore[assignment, method-assign]
     on_host = torch.Generator
     torch.Generator = lambda device=None: on_host()  # type: ignore[assignment, misc]
-    pretrain.wanted = rounds.wanted = lambda asked, fabric: asked  # type: ignore[assignment]
     with device() as seen:
         torch.cuda.make_graphed_callables = recorder(seen)  # type: ignore[assignment]
         code = dispatch([*words[:1], "--device", "cpu", *words[1:]])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,9 +139,10 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
         return lambda *inputs: counts.update(replayed=1) or made(*inputs)
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
-    monkeypatch.setattr(train, "wanted", lambda asked, fabric: True)
-    monkeypatch.setattr(train, "_replays", lambda exp: True)
-    result = train.measure(open_finished(finished), 12)
+    monkeypatch.setattr(train, "recordable", lambda fabric: True)
+    exp = open_finished(finished)
+    exp = replace(exp, config=replace(exp.config, graphs=True))
+    result = train.measure(exp, 12)
     for part in ("asr", "tts"):
         rows = result[part]["rows"]
         assert rows[train.REPLAYED]["ratio"] == result[part]["ratio"] and "floor" in rows["ours"]

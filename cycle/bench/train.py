@@ -17,7 +17,7 @@ from cycle.exchange.pools import align, open_pool
 from cycle.exchange.round_data import RoundData
 from cycle.experiment import Experiment
 from cycle.models import stock
-from cycle.models.graphs import wanted
+from cycle.models.graphs import recordable
 from cycle.models.pair import build_asr, build_tts, load_asr, load_frame_model, load_tts, read_voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models, Origin, begin
@@ -46,15 +46,10 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
     return out | alone | {"cycle": _cycle(exp, paired, steps)}
 
 
-def _replays(exp: Experiment) -> bool:
-    """Whether training can be recorded here; all ways then train on the same batches of few shapes."""
-    return exp.device == "cuda"
-
-
 def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int, top: Ceiling) -> dict[str, Any]:
     runner, conf = fabric(exp.device, exp.config.precision), replace(exp.config, augment=Augment())  # stock has none
-    replays = _replays(exp)
-    mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=replays)
+    replays = recordable(runner)  # then all ways train on the same batches of few shapes
+    mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=replays or conf.graphs)
     optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
     objective = AsrSupervised() if name == "asr" else TtsSupervised()
 
@@ -88,7 +83,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, mixture, runner)}
     model = fresh()
     rows["ours"] |= top.row(counted(lambda: ours(model, FIRST)), steps / FIRST)
-    used = REPLAYED if wanted(exp.config.graphs, runner) else "ours"
+    used = REPLAYED if replays and exp.config.graphs else "ours"
     return with_ratios(rows, used, "ours")
 
 
@@ -107,10 +102,10 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         step over their sum; on a GPU `busy`, the share of the time in which its kernels run.
     """
     runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
-    graphs = wanted(exp.config.graphs, runner)
+    graphs = exp.config.graphs
     listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
     streams = dict.fromkeys(("paired", "pseudo", "synthetic", "text", "recordings"), paired) | {"speech": listed, "labelled": listed}
-    tasks = make_tasks(exp, number, RoundData(streams), graphs)
+    tasks = make_tasks(exp, number, RoundData(streams))
     begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device))
 
     run = replace(exp.config.run, checkpoint_seconds=1e9)
@@ -119,8 +114,8 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         """Ready to go on where everything that happens once has happened."""
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if graphs:
-            asr.use_graphs()
-            tts.use_graphs()
+            asr.use_graphs(recordable(runner))
+            tts.use_graphs(recordable(runner))
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
         made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, steps if graphs else FIRST, exp.config.seed, run, runner)
         made.fit()

@@ -69,10 +69,10 @@ class EspnetRecognizer(nn.Module):
         """What goes into ESPnet's encoder, before SpecAugment."""
         return vary(speech, self.augment) if self.training else speech
 
-    def use_graphs(self) -> None:
-        """From now on, `loss` in training replays recordings; its batches should have few shapes."""
+    def use_graphs(self, on: bool = True) -> None:
+        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
         if hybrid.is_steady(self.model):
-            self.graphs = Graphs(hybrid.outputs, self.model)
+            self.graphs = Graphs(hybrid.outputs, self.model, on)
         else:
             log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
 

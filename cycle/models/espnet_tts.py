@@ -78,10 +78,10 @@ class EspnetSynthesizer(nn.Module):
     def needs_durations(self) -> bool:
         return isinstance(self.tts, FastSpeech2)
 
-    def use_graphs(self) -> None:
-        """From now on, `loss` in training replays recordings; its batches should have few shapes."""
+    def use_graphs(self, on: bool = True) -> None:
+        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
         if self.needs_durations and fastspeech.is_plain(self.tts) and not drops_layers(self.tts):
-            self.graphs = Graphs(fastspeech.losses, self.tts)
+            self.graphs = Graphs(fastspeech.losses, self.tts, on)
         else:
             log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 

@@ -25,11 +25,11 @@ AFTER = 2  # times that a shape is computed step by step before it is recorded, 
 DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")
 
 
-def wanted(asked: bool, fabric: Fabric) -> bool:
-    """Whether training is to be recorded: only on a GPU, and only where one process trains, since ranks talk to the GPU in threads."""
-    if asked and fabric.device.type == "cuda" and fabric.world_size > 1:
-        log.warning("graphs: true works with one process; %d ranks train step by step", fabric.world_size)
-    return asked and fabric.device.type == "cuda" and fabric.world_size == 1
+def recordable(fabric: Fabric) -> bool:
+    """Whether what runs here can be recorded: on a GPU, and by one process, since ranks talk to the GPU in threads."""
+    if fabric.device.type != "cpu" and fabric.world_size > 1:
+        log.warning("graphs: true replays in one process; %d ranks train step by step", fabric.world_size)
+    return fabric.device.type != "cpu" and fabric.world_size == 1
 
 
 def drops_layers(model: nn.Module) -> bool:
@@ -56,11 +56,12 @@ class Graphs:
 
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.
+        on: otherwise everything is computed step by step.
         record: records a module for inputs like the given ones; torch's way unless told otherwise.
     """
 
-    def __init__(self, function: Callable[..., Any], model: nn.Module, record: Callable[..., Any] | None = None):
-        self.network, self.record = _Network(function, model), record or torch.cuda.make_graphed_callables
+    def __init__(self, function: Callable[..., Any], model: nn.Module, on: bool = True, record: Callable[..., Any] | None = None):
+        self.network, self.on, self.record = _Network(function, model), on, record or torch.cuda.make_graphed_callables
         self.params = list(model.parameters())
         self.seen, self.ready = Counter[Any](), dict[Any, Callable[..., Any]]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
@@ -68,7 +69,7 @@ class Graphs:
         self._pool: Any = None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        training = self.network.model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
+        training = self.on and self.network.model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
         if not training or self._open() is not None or any(p.grad is not None for p in self.params):
             return self.network(*inputs)  # type: ignore[no-any-return]
         key = tuple((t.shape, t.dtype) for t in inputs)

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import fabric as make_fabric
 from cycle.exchange.pools import recorded
-from cycle.models.graphs import AFTER, wanted
+from cycle.models.graphs import AFTER, recordable
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from cycle.settings import Augment, Optimizer, Run
@@ -73,10 +73,10 @@ def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
             assert any(not torch.equal(old, new.raw) for old, new in zip(before[name], getattr(models, name).parameters(), strict=True))
 
 
-def test_wanted_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
+def test_recordable_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
     runner = make_fabric("cpu", "32")
-    assert not wanted(True, runner)
+    assert not recordable(runner)
     monkeypatch.setattr(Fabric, "device", property(lambda self: torch.device("cuda")))
-    assert wanted(True, runner) and not wanted(False, runner)
+    assert recordable(runner) and not caplog.text
     monkeypatch.setattr(Fabric, "world_size", property(lambda self: 2))
-    assert not wanted(True, runner) and "2 ranks train step by step" in caplog.text
+    assert not recordable(runner) and "2 ranks train step by step" in caplog.text
