@@ -1,8 +1,8 @@
 """CUDA graphs: a network is recorded once for each shape of its inputs, and replayed from then on.
 
-Small models on short sentences are bound by the host, which gives a GPU a thousand small operations a step, one by one. A recording is given
-to it as a whole. What it computes with is the memory that was recorded: numbers of the host that went into it, such as random ones, would
-stay what they were (`drops_layers`), and tensors that have been replaced since would be read where they lay (they are kept).
+Small models on short sentences are bound by the host, which gives a GPU a thousand small operations a step, one by one. A recording goes to
+it as a whole. What it computes with is the memory that was recorded: numbers of the host that went into it, such as random ones, would stay
+what they were (`drops_layers`), and tensors that have been replaced since would be read where they lay (they are kept).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class _Network(nn.Module):
 class Graphs:
     """A function of a model and tensors to a tuple of tensors, recorded by shapes.
 
-    What a replay leaves, gradients included, lies in memory that the next one writes over. So a call is replayed only if the gradient of the
-    last one has been computed and used: no parameter has one. Others are computed step by step, and so is evaluation.
+    What a replay leaves, gradients included, lies in memory that the next one writes over. So a call is replayed only if the gradient of
+    the last one has been computed and used: no parameter has one. Others are computed step by step, and so is evaluation.
 
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.

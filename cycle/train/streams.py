@@ -132,14 +132,14 @@ class Epoch:
     Attributes:
         parts, places: of each utterance.
         starts: (batches + 1,) where batches begin and end.
-        widths: (batches,) frames of each, None for those of its longest utterance.
+        widths: (batches,) frames of each; empty where they are those of its longest utterance.
         turns: the order in which batches come.
     """
 
     parts: NDArray[np.int16]
     places: NDArray[np.int32]
     starts: NDArray[np.int64]
-    widths: NDArray[np.int64] | None
+    widths: NDArray[np.int64]
     turns: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -204,10 +204,9 @@ class Mixture:
             noisy *= lengths  # in its place: with millions, every copy counts
             order = np.argsort(noisy, kind="stable")
             del noisy
-            starts, wide = even_cuts(lengths[order], self.budget) if self.even else (cuts(lengths[order], self.budget), None)
+            starts, wide = even_cuts(lengths[order], self.budget) if self.even else (cuts(lengths[order], self.budget), [])
             turns = rng.permutation(len(starts) - 1)
-            known = np.array(wide) if wide else None
-            self._epochs = {epoch: Epoch(parts[order], places[order], np.array(starts), known, turns)}
+            self._epochs = {epoch: Epoch(parts[order], places[order], np.array(starts), np.array(wide, dtype=np.int64), turns)}
         return self._epochs[epoch]
 
     def _find(self, number: int) -> tuple[Epoch, int]:
@@ -231,7 +230,7 @@ class Mixture:
         whole = self.items(number)
         mine = whole[rank::ranks] if split else whole
         epoch, place = self._find(number)
-        width = None if epoch.widths is None else int(epoch.widths[epoch.turns[place]])
+        width = int(epoch.widths[epoch.turns[place]]) if self.even else None
         batch = collate(mine or whole[:1], width=width)  # with nothing to do, a rank goes through the motions and counts for nothing
         batch.share = len(mine) / len(whole) if split else 1 / ranks
         return batch

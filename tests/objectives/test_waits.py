@@ -142,4 +142,4 @@ if __name__ == "__main__":
         theirs, ours = espnets(data), (on_device("asr_supervised", data)[0], on_device("tts_supervised", data)[0])
         for model, stock, own, again in zip(("recogniser", "synthesiser"), theirs, ours, replayed(data), strict=True):
             said = [f"{seen.operations} operations, {seen.waits.total()} waits" for seen in (stock, own, again)]
-            print(f"{model}, {utterances} utterances: ESPnet's forward {said[0]}; ours {said[1]}; replayed, beside the recordings, {said[2]}")
+            print(f"{model}, {utterances} utterances: ESPnet's forward {said[0]}; ours {said[1]}; replayed, besides, {said[2]}")
