@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -29,13 +29,13 @@ def quiet(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def frozen(modules: list[nn.Module]) -> Iterator[None]:
-    """No parameter of these modules receives a gradient inside the block; activations still carry them."""
-    params = [p for m in modules for p in m.parameters() if p.requires_grad]
-    for p in params:
+def frozen(params: Iterable[nn.Parameter]) -> Iterator[None]:
+    """None of these parameters receives a gradient inside the block; activations still carry them."""
+    trained = [p for p in params if p.requires_grad]
+    for p in trained:
         p.requires_grad_(False)
     try:
         yield
     finally:
-        for p in params:
+        for p in trained:
             p.requires_grad_(True)

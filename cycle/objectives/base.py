@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cycle.data import kaldi
 from cycle.data.batch import Batch, Loss
@@ -32,9 +32,6 @@ class Models:
 
     asr: Recognizer
     tts: Synthesizer
-
-    def modules(self, names: frozenset[str]) -> list[nn.Module]:
-        return [getattr(self, f.name) for f in fields(self) if f.name in names]
 
 
 class Origin:

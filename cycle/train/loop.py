@@ -200,12 +200,13 @@ class Trainer:
         _seed(self.seed, self.phase, step, *([rank] if rank else []))
         stats: dict[str, float | Tensor] = {}
         for part in parts:
-            part.module.train()
+            if not part.module.training:  # looking is cheaper than walking through all layers
+                part.module.train()
             part.optimizer.zero_grad(set_to_none=True)
         for task in self.tasks:
             if not task.active(step):
                 continue
-            others = [p.module for p in parts if p.name not in task.objective.trains]
+            others = [param for p in parts if p.name not in task.objective.trains for param in p.params]
             with frozen(others), self.fabric.autocast():
                 batch = next(batches[task.name])
                 loss = task.objective(batch, self.models, step)

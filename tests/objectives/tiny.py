@@ -81,7 +81,7 @@ def subset(data: Batch, index: list[int]) -> Batch:
 
 def moved(objective, models: Models, data: Batch, tries: int = 20) -> set[str]:
     """The models that get a gradient when the trainer freezes those that the objective does not train."""
-    with frozen(models.modules(frozenset({"asr", "tts"} - objective.trains))):
+    with frozen(p for name in {"asr", "tts"} - objective.trains for p in getattr(models, name).parameters()):
         for seed in range(tries):  # a draw may have nothing to learn from
             torch.manual_seed(seed)
             loss = objective(data, models, 0)
@@ -94,7 +94,7 @@ def moved(objective, models: Models, data: Batch, tries: int = 20) -> set[str]:
 
 def descent(objective, models: Models, data: Batch, steps: int, lr: float = 3e-3, seed: int | None = None) -> list[dict[str, float]]:
     """Trains as the trainer does, each step with its own seed (or always the same); returns what each step logged, with the loss."""
-    optimizer = torch.optim.Adam([p for m in models.modules(objective.trains) for p in m.parameters()], lr=lr)
+    optimizer = torch.optim.Adam([p for name in sorted(objective.trains) for p in getattr(models, name).parameters()], lr=lr)
     logged = []
     for step in range(steps):
         torch.manual_seed(step if seed is None else seed)
