@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch import Tensor
 
-PINNING = threading.Lock()  # held while memory is pinned: that would spoil what another thread records on the GPU
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.random import fork_rng
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -147,7 +148,7 @@ class Pretended(TorchDispatchMode):
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         if self.noise is None or torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        with torch.random.fork_rng([]):
+        with fork_rng([]):
             torch.set_rng_state(self.noise)
             out = func(*args, **kwargs)
             self.noise = torch.get_rng_state()

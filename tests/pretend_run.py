@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 
 from cycle.__main__ import dispatch
 from tests.pretend_device import DEVICE, device
-from tests.pretend_graphs import recorder
+from tests.pretend_graphs import graphs
 
 SHOWN = 20
 
@@ -22,8 +22,7 @@ def main(words: list[str]) -> int:
     Fabric.device = property(lambda self: DEVICE)  # type: ignore[assignment, method-assign]
     on_host = torch.Generator
     torch.Generator = lambda device=None: on_host()  # type: ignore[assignment, misc]
-    with device() as seen:
-        torch.cuda.make_graphed_callables = recorder(seen)  # type: ignore[assignment]
+    with device() as seen, graphs(seen):
         code = dispatch([*words[:1], "--device", "cpu", *words[1:]])
     print(f"{seen.operations} operations")
     for line, count in seen.waits.most_common(SHOWN):

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ import torch
 
 from cycle.bench import train
 from cycle.config import ROOT, available
+from cycle.models import graphs
 from cycle.use import open_finished
 from tests.command import SMOKE, cycle
-from tests.pretend_graphs import stand_in
 
 
 def rates(exp: Path) -> dict:
@@ -131,14 +132,29 @@ def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
 
 
 def test_bench_trains_with_graphs_too(finished, monkeypatch):
-    """As on a GPU, with a stand-in for what records."""
+    """As on a GPU, with a stand-in for what is recorded: it computes anew each time."""
     counts = Counter()
 
-    def record(module, *given, **options):
-        made, counts["recorded"] = stand_in(module, *given, **options), counts["recorded"] + 1
-        return lambda *inputs: counts.update(replayed=1) or made(*inputs)
+    class Computed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, recording, *params):
+            counts["replayed"] += 1
+            with torch.enable_grad():
+                ctx.made, ctx.params = recording.run(*recording.inputs), params
+            return tuple(o.detach() for o in ctx.made)
 
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+        @staticmethod
+        def backward(ctx, *slopes):
+            pairs = [(o, slope) for o, slope in zip(ctx.made, slopes, strict=True) if o.requires_grad]
+            return None, *torch.autograd.grad([o for o, _ in pairs], ctx.params, [s for _, s in pairs], allow_unused=True)
+
+    def record(run, params, inputs, pool):
+        counts["recorded"] += 1
+        return SimpleNamespace(run=run, inputs=[t.clone() for t in inputs])
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", list)
+    monkeypatch.setattr(graphs, "Recording", record)
+    monkeypatch.setattr(graphs, "_Replay", Computed)
     monkeypatch.setattr(train, "recordable", lambda fabric: True)
     exp = open_finished(finished)
     exp = replace(exp, config=replace(exp.config, graphs=True))

@@ -46,10 +46,25 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
     return out | alone | {"cycle": _cycle(exp, paired, steps)}
 
 
+class _Trimmed(Mixture):
+    """The same utterances in a batch, padded no further than to its longest."""
+
+    def width(self, number: int) -> None:
+        return None
+
+
+def _record_at_once(model: Any, on: bool = True) -> None:
+    """So that a warm run leaves nothing to be recorded."""
+    model.use_graphs(on)
+    if model.graphs:
+        model.graphs.after = 0
+
+
 def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int, top: Ceiling) -> dict[str, Any]:
     runner, conf = fabric(exp.device, exp.config.precision), replace(exp.config, augment=Augment())  # stock has none
     replays = recordable(runner)  # then all ways train on the same batches of few shapes
     mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=replays or conf.graphs)
+    trimmed = _Trimmed({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=mixture.even)
     optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
     objective = AsrSupervised() if name == "asr" else TtsSupervised()
 
@@ -62,12 +77,12 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         with TemporaryDirectory() as folder:
             run = replace(conf.run, checkpoint_seconds=1e9)
             parts = {name: (model, optimizer)}
-            tasks = [Task(name, objective, mixture)]  # type: ignore[arg-type]
+            tasks = [Task(name, objective, mixture if model.graphs else trimmed)]  # type: ignore[arg-type]
             Trainer(Path(folder), Path(folder), "bench", Models(model, model), parts, tasks, count, conf.seed, run, runner).fit()
 
     def theirs(model: Any, count: int) -> None:
         adam = torch.optim.AdamW(model.parameters(), lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay)
-        batches = (mixture.batch(n).to(torch.device("cpu")) for n in range(count))
+        batches = (trimmed.batch(n).to(torch.device("cpu")) for n in range(count))
         inner = stock.Bare(model.tts) if name == "tts" else model.model
         stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
 
@@ -76,11 +91,12 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
     for title, work, graphs in ways if replays else ways[:2]:
         model, start = fresh(), fresh().state_dict()
         if graphs:
-            model.use_graphs()
-        work(model, steps if graphs else FIRST)  # what happens once is nobody's speed: a recording, say
+            _record_at_once(model)
+        work(model, steps if replays else FIRST)  # what happens once is nobody's speed: memory for each shape, a recording
         model.load_state_dict(start)
         took, _ = timed(partial(work, model.train(), steps), exp.device)
-        rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, mixture, runner)}
+        model.graphs = None
+        rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, trimmed, runner)}
     model = fresh()
     rows["ours"] |= top.row(counted(lambda: ours(model, FIRST)), steps / FIRST)
     used = REPLAYED if replays and exp.config.graphs else "ours"
@@ -114,10 +130,12 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         """Ready to go on where everything that happens once has happened."""
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if graphs:
-            asr.use_graphs(recordable(runner))
-            tts.use_graphs(recordable(runner))
+            for model in (asr, tts):
+                _record_at_once(model, recordable(runner))
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
-        made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, steps if graphs else FIRST, exp.config.seed, run, runner)
+        made = Trainer(
+            folder, folder, "bench", Models(asr, tts), parts, some, steps if recordable(runner) else FIRST, exp.config.seed, run, runner
+        )
         made.fit()
         return replace(made, updates=steps)
 

@@ -17,15 +17,11 @@ from cycle.data.types import Speech
 from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, SpecAug
 
 
-def augmented(model: Any, speech: Speech, crop: bool = True) -> Speech:
-    """What the encoder of an ESPnet model hears: in training, parts are hidden (SpecAugment).
-
-    Args:
-        crop: leaves out padding behind the longest utterance, as ESPnet does.
-    """
+def augmented(model: Any, speech: Speech) -> Speech:
+    """What the encoder of an ESPnet model hears: no padding behind the longest utterance, and in training parts are hidden (SpecAugment)."""
     if not is_plain(model):
         return speech  # `encode` does it
-    if crop and speech.known is not None:
+    if speech.known is not None:
         speech = Speech(speech.feats[:, : int(speech.known.max())], speech.lengths, speech.known)
     return spec_augment(speech, model.specaug) if model.training and model.specaug is not None else speech
 

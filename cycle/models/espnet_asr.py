@@ -71,7 +71,7 @@ class EspnetRecognizer(nn.Module):
 
     def use_graphs(self, on: bool = True) -> None:
         """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
-        if hybrid.is_steady(self.model):
+        if hybrid.is_recordable(self.model):
             self.graphs = Graphs(hybrid.outputs, self.model, on)
         else:
             log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
@@ -82,12 +82,12 @@ class EspnetRecognizer(nn.Module):
         speech = vary(speech, self.augment)
         return speech if self.model.specaug is None else encoder.spec_augment(speech, self.model.specaug)
 
-    def _heard(self, speech: Speech, crop: bool = True) -> Speech:
+    def _heard(self, speech: Speech) -> Speech:
         """What the encoder is given: in training with parts hidden, never shorter than it can take."""
         lacking = max(0, SHORTEST - speech.feats.size(1))
         known = None if speech.known is None else speech.known.clamp(min=SHORTEST)
         longer = Speech(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST), known)
-        return encoder.augmented(self.model, longer, crop)
+        return encoder.augmented(self.model, longer)
 
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
         heard = self._heard(speech)
@@ -158,11 +158,11 @@ class EspnetRecognizer(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         """(B n,) losses of n texts an utterance, and what to log."""
         ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
-        varied = self._varied(speech)
+        heard = self._heard(self._varied(speech))
         if graphs:  # as wide as this batch can become, whatever the tempo
-            varied = varied.wide(round_up(math.ceil(speech.feats.size(1) * (1 + self.augment.speed)), 8))
+            heard = heard.wide(round_up(max(SHORTEST, math.ceil(speech.feats.size(1) * (1 + self.augment.speed))), 8))
             ids = nn.functional.pad(ids, (0, round_up(ids.size(1), TOKENS) - ids.size(1)), value=IGNORE)
-        return hybrid.losses(self.model, self._heard(varied, crop=graphs is None), ids, lengths, own_inputs, graphs)
+        return hybrid.losses(self.model, heard, ids, lengths, own_inputs, graphs)
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""

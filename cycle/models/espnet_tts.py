@@ -19,7 +19,7 @@ from cycle.errors import UserError
 from cycle.models import fastspeech, free_running, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
-from cycle.models.graphs import Graphs, drops_layers
+from cycle.models.graphs import Graphs
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
@@ -80,7 +80,7 @@ class EspnetSynthesizer(nn.Module):
 
     def use_graphs(self, on: bool = True) -> None:
         """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
-        if self.needs_durations and fastspeech.is_plain(self.tts) and not drops_layers(self.tts):
+        if self.needs_durations and fastspeech.is_recordable(self.tts):
             self.graphs = Graphs(fastspeech.losses, self.tts, on)
         else:
             log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")

@@ -6,7 +6,6 @@ same order; a test holds them to ESPnet's own output.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from cycle.data.types import Speech
 from cycle.device import send
+from cycle.models.graphs import Graphs, is_steady
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation
 
 
@@ -98,6 +98,11 @@ def _decode(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: 
     return before, after, lengths
 
 
+def is_recordable(tts: Any) -> bool:
+    """Whether `losses` is the same sequence of operations for every batch of a shape."""
+    return is_plain(tts) and is_steady(tts)
+
+
 def is_plain(tts: Any) -> bool:
     """Whether a FastSpeech2's loss is that of `loss`: no style tokens or languages, one frame a step, means over what is no padding."""
     criterion = tts.criterion
@@ -110,19 +115,19 @@ INPUTS = ("text", "text_lengths", "feats", "feats_lengths", "durations", "pitch"
 PARTS = ("l1_loss", "duration_loss", "pitch_loss", "energy_loss")
 
 
-def loss(tts: Any, inputs: dict[str, Tensor], run: Callable[..., tuple[Tensor, ...]] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+def loss(tts: Any, inputs: dict[str, Tensor], graphs: Graphs | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """ESPnet's loss of FastSpeech2, without its questions to the device, of which there are two an utterance.
 
     Args:
         inputs: the arguments of ESPnet's `forward`, padded to the longest of the batch, or longer.
-        run: what stands for `losses` of the model.
+        graphs: recordings of `losses`.
 
     Returns:
         the sum of `losses`; and each of them.
     """
     given = [inputs[name] for name in INPUTS if name in inputs]
-    parts = run(*given) if run else losses(tts, *given)
-    return torch.stack(parts).sum(), dict(zip(PARTS, parts, strict=True))
+    parts = torch.stack(graphs(tts, *given) if graphs else losses(tts, *given))
+    return parts.sum(), dict(zip(PARTS, parts.unbind(), strict=True))
 
 
 def losses(

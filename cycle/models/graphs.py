@@ -2,27 +2,33 @@
 
 Small models on short sentences are bound by the host, which gives a GPU a thousand small operations a step, one by one. A recording goes to
 it as a whole. What it computes with is the memory that was recorded: numbers of the host that went into it, such as random ones, would stay
-what they were (`drops_layers`), and tensors that have been replaced since would be read where they lay (they are kept).
+what they were (`is_steady`), and tensors that have been replaced since would be read where they lay (they are kept).
+
+`torch.cuda.make_graphed_callables` does the same for whole modules, but holds on to the autograd graph it has recorded: every later backward
+pass then waits for the recording's stream, parameter by parameter. And what it makes is freed by the garbage collector, which spoils a
+recording that is being made.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from cycle.device import PINNING
-
 log = logging.getLogger("cycle")
 AFTER = 2  # times that a shape is computed step by step before it is recorded, which costs as much as some five steps
-
-DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")
+WARM = 3  # runs before a recording, in which libraries prepare themselves
+MOST = 48  # recordings of a network; each holds a gradient of every parameter
+DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")  # the host draws which layers run
+ASKING = ("gradient_checkpoint_layers", "use_flash_attn")  # these look at values, or at the state of the generator
 
 
 def recordable(fabric: Fabric) -> bool:
@@ -32,20 +38,60 @@ def recordable(fabric: Fabric) -> bool:
     return fabric.device.type != "cpu" and fabric.world_size == 1
 
 
-def drops_layers(model: nn.Module) -> bool:
-    """Whether the host draws which layers of an ESPnet model run: a recording would leave out the same ones for ever."""
-    return any(getattr(module, rate, 0) > 0 for module in model.modules() for rate in DROPPING)
+def is_steady(model: nn.Module) -> bool:
+    """Whether the layers of an ESPnet model do the same in every step, whatever the values."""
+    dropping = any(getattr(module, rate, 0) > 0 for module in model.modules() for rate in DROPPING)
+    return not dropping and not any(getattr(module, name, None) for module in model.modules() for name in ASKING)
 
 
-class _Network(nn.Module):
-    """A function of a model as a module, whose `forward` torch may replace."""
+class Recording:
+    """A network at one shape: its forward and backward pass as two CUDA graphs, and the memory that they read and write.
 
-    def __init__(self, function: Callable[..., Any], model: nn.Module):
-        super().__init__()
-        self.function, self.model = function, model
+    Args:
+        run: tensors to a tuple of tensors.
+        params: whose gradients are wanted.
+        pool: memory that recordings share; only one of them may be between its forward and its backward pass.
+    """
 
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.function(self.model, *inputs)
+    def __init__(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], inputs: Sequence[Tensor], pool: Any):
+        self.inputs = [t.clone() for t in inputs]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM):
+                made = run(*self.inputs)
+                self._back(made, params, [torch.zeros_like(o) for o in made if o.requires_grad])
+                del made
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.forward, pool, stream, capture_error_mode="thread_local"):  # another thread may pin memory
+            made = run(*self.inputs)
+        self.slopes = [torch.zeros_like(o) if o.requires_grad else None for o in made]
+        with torch.cuda.graph(self.backward, pool, stream, capture_error_mode="thread_local"):
+            self.grads = self._back(made, params, [s for s in self.slopes if s is not None])
+        self.outputs = [o.detach() for o in made]
+
+    @staticmethod
+    def _back(made: Sequence[Tensor], params: Sequence[nn.Parameter], slopes: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad([o for o in made if o.requires_grad], params, slopes, allow_unused=True)
+
+
+class _Replay(torch.autograd.Function):
+    """Replays a recording; what comes out lies in its memory, gradients included."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, *params: nn.Parameter) -> tuple[Tensor, ...]:
+        ctx.recording = recording
+        recording.forward.replay()
+        return tuple(o.detach() for o in recording.outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        recording = ctx.recording
+        for mine, slope in zip(recording.slopes, slopes, strict=True):
+            if mine is not None:
+                mine.copy_(slope)
+        recording.backward.replay()
+        return (None, *[g if g is None else g.detach() for g in recording.grads])
 
 
 class Graphs:
@@ -57,52 +103,94 @@ class Graphs:
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.
         on: otherwise everything is computed step by step.
-        record: records a module for inputs like the given ones; torch's way unless told otherwise.
+
+    Attributes:
+        after: times that a shape is computed step by step before it is recorded.
     """
 
-    def __init__(self, function: Callable[..., Any], model: nn.Module, on: bool = True, record: Callable[..., Any] | None = None):
-        self.network, self.on, self.record = _Network(function, model), on, record or torch.cuda.make_graphed_callables
-        self.params = list(model.parameters())
-        self.seen, self.ready = Counter[Any](), dict[Any, Callable[..., Any]]()
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], model: nn.Module, on: bool = True):
+        self.function, self.on, self.after = function, on, AFTER
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        self.seen, self.ready = Counter[Any](), dict[Any, Recording]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
         self._kept: list[Tensor] = []
         self._pool: Any = None
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        training = self.on and self.network.model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
-        if not training or self._open() is not None or any(p.grad is not None for p in self.params):
-            return self.network(*inputs)  # type: ignore[no-any-return]
-        key = tuple((t.shape, t.dtype) for t in inputs)
-        if key not in self.ready:
-            self.seen[key] += 1
-            if self.seen[key] <= AFTER:
-                return self.network(*inputs)  # type: ignore[no-any-return]
-            self.ready[key] = self._record(*inputs)
-        out = self.ready[key](*inputs)
-        self._opened(out)
+    def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if not self._may(model, inputs):
+            return self.function(model, *inputs)
+        key = (torch.is_autocast_enabled("cuda"), *((t.shape, t.dtype) for t in inputs))
+        if key not in self.ready and not self._recorded(key, model, inputs):
+            return self.function(model, *inputs)
+        recording = self.ready[key]
+        for mine, new in zip(recording.inputs, inputs, strict=True):
+            mine.copy_(new)
+        out: tuple[Tensor, ...] = _Replay.apply(recording, *self.params)  # type: ignore[no-untyped-call]
+        node = next(t.grad_fn for t in out if t.grad_fn is not None)
+        self._open = weakref.ref(node)
+        node.register_prehook(self._close)
         return out
 
-    def _record(self, *inputs: Tensor) -> Callable[..., Any]:
-        """A recording for inputs of these shapes; the statistics of BatchNorm and the random numbers stay as they were."""
-        network, on_gpu = _Network(self.network.function, self.network.model), inputs[0].is_cuda
-        buffers = list(network.buffers())
-        before = [b.clone() for b in buffers]
-        if self._pool is None and on_gpu:
-            self._pool = torch.cuda.graph_pool_handle()
-        precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
-        with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, PINNING:
-            made = self.record(network, tuple(t.clone() for t in inputs), allow_unused_input=True, pool=self._pool)
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
-        self._kept += [t for m in network.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.requires_grad]
-        return made  # type: ignore[no-any-return]
+    def _may(self, model: nn.Module, inputs: Sequence[Tensor]) -> bool:
+        """Whether this is a call that can be replayed."""
+        training = self.on and model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
+        return training and self._open() is None and all(p.grad is None and p.requires_grad for p in self.params)
 
-    def _opened(self, out: Any) -> None:
-        """Remembers a replay until its gradient has been computed, or nobody holds what came out of it."""
-        node = next((t.grad_fn for t in out if t.grad_fn is not None), None)
-        if node is not None:
-            self._open = weakref.ref(node)
-            node.register_prehook(self._closed)
-
-    def _closed(self, _: Any) -> None:
+    def _close(self, _: Any) -> None:
         self._open = lambda: None
+
+    def _recorded(self, key: Any, model: nn.Module, inputs: Sequence[Tensor]) -> bool:
+        """Records a shape if its time has come, and if there is room."""
+        self.seen[key] += 1
+        if self.seen[key] <= self.after or len(self.ready) >= MOST:
+            return False
+        try:
+            self.ready[key] = self._record(model, inputs)
+        except torch.OutOfMemoryError:
+            log.warning("graphs: out of memory after %d recordings; other shapes are computed step by step", len(self.ready))
+            self.after = 1 << 62
+            return False
+        return True
+
+    def _record(self, model: nn.Module, inputs: Sequence[Tensor]) -> Recording:
+        """The statistics of BatchNorm and the random numbers stay as they were."""
+        on_gpu, buffers = inputs[0].is_cuda, list(model.buffers())
+        before = [b.clone() for b in buffers]
+        if self._pool is None:
+            gc.collect()  # recordings of models that are gone
+            self._pool = torch.cuda.graph_pool_handle()
+        # Weights are cast within the recording: autocast's cache would hand over what lies outside of it.
+        precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
+        try:
+            with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed(model):
+                made = Recording(lambda *given: self.function(model, *given), self.params, inputs, self._pool)
+        finally:
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+        self._kept += [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
+        return made
+
+
+@contextlib.contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Nothing is freed while a recording is made, and no autograd graph of this model is alive before and after it.
+
+    A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these belong
+    to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.
+    """
+    _let_go(model)
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+        _let_go(model)
+
+
+def _let_go(model: nn.Module) -> None:
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                setattr(module, name, None)

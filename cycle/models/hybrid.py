@@ -7,7 +7,6 @@ many frames there are, is asked for once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from cycle.data.types import Speech
 from cycle.models import attention, encoder
 from cycle.models.espnet import ESPnetASRModel
-from cycle.models.graphs import drops_layers
+from cycle.models.graphs import Graphs, is_steady
 from cycle.models.recognizer import UNFIT
 
 
@@ -30,10 +29,10 @@ def is_hybrid(model: Any) -> bool:
     return bool(ctc and decoder and not others)
 
 
-def is_steady(model: Any) -> bool:
+def is_recordable(model: Any) -> bool:
     """Whether `outputs` is the same sequence of operations for every batch of a shape: nothing in it asks the device."""
     plain = is_hybrid(model) and encoder.is_plain(model) and (model.ctc_weight == 1 or attention.is_plain(model.decoder))
-    return plain and not drops_layers(model)
+    return plain and is_steady(model)
 
 
 def outputs(
@@ -70,7 +69,7 @@ def _ctc_scores(ctc: Any, out: Tensor) -> Tensor:
 
 
 def losses(
-    model: Any, speech: Speech, ids: Tensor, lengths: Tensor, own_inputs: float = 0.0, run: Callable[..., tuple[Tensor, ...]] | None = None
+    model: Any, speech: Speech, ids: Tensor, lengths: Tensor, own_inputs: float = 0.0, graphs: Graphs | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses of n texts an utterance.
 
@@ -78,7 +77,7 @@ def losses(
         speech: what `encoder.augmented` returns, of B utterances.
         ids: (B n, L) tokens on the host, attention.IGNORE behind a text; lengths: (B n,) on the host.
         own_inputs: share of the decoder's inputs that it draws itself.
-        run: what stands for `outputs` of the model.
+        graphs: recordings of `outputs`.
 
     Returns:
         (B n,) losses, 0 from CTC where a text does not fit; what to log.
@@ -87,7 +86,7 @@ def losses(
     sizes, n = lengths.to(device, non_blocking=True), len(ids) // len(speech.feats)
     inputs, targets = attention.bordered(ids.to(device, non_blocking=True), sizes, model.eos)
     given = (speech.feats, speech.lengths, inputs, sizes + 1)
-    frames, *found = run(*given) if run else outputs(model, *given, own_inputs=own_inputs)
+    frames, *found = graphs(model, *given) if graphs else outputs(model, *given, own_inputs=own_inputs)
     each, stats = torch.zeros((), device=device), dict[str, Tensor]()
     if share < 1:
         scores = found.pop(0)

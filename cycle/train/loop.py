@@ -213,6 +213,7 @@ class Trainer:
             if loss.weight:
                 self.fabric.backward(task.weight * batch.share * loss.value)
             stats |= {f"{task.name}/{k}": v * batch.share for k, v in loss.stats.items()}
+            del loss  # and with it the autograd graph: see cycle/models/graphs.py
         moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
         if self.fabric.world_size > 1:
             for part in moved:

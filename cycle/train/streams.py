@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cycle.data.batch import TOKENS, Batch, pad, round_up, speech_of
 from cycle.data.features import FRAMES_PER_TOKEN, FeatureStore
 from cycle.data.table import Column
-from cycle.device import PINNING
 
 LONGEST = 256  # utterances in a batch at most
 
@@ -101,6 +100,7 @@ def cuts(lengths: NDArray[np.integer[Any]], budget: int, most: int = LONGEST) ->
 
 def widths(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """The next of four widths an octave (64, 80, 96, 112, 128, 160, ...), multiples of eight: at most a quarter more."""
+    lengths = np.maximum(lengths, 1)
     step = 1 << np.maximum(3, np.frexp(lengths)[1] - 3)
     return -(-lengths // step) * step
 
@@ -225,13 +225,17 @@ class Mixture:
         epoch, place = self._find(number)
         return [(self.parts[part][0], at) for part, at in epoch.items(place)]
 
+    def width(self, number: int) -> int | None:
+        """Frames that batch `number` is padded to; None: those of its longest utterance."""
+        epoch, place = self._find(number)
+        return int(epoch.widths[epoch.turns[place]]) if self.even else None
+
     def batch(self, number: int, rank: int = 0, ranks: int = 1, split: bool = True) -> Batch:
         """Batch `number` on the host, or a rank's share of it."""
         whole = self.items(number)
         mine = whole[rank::ranks] if split else whole
-        epoch, place = self._find(number)
-        width = int(epoch.widths[epoch.turns[place]]) if self.even else None
-        batch = collate(mine or whole[:1], width=width)  # with nothing to do, a rank goes through the motions and counts for nothing
+        some = mine or whole[:1]  # with nothing to do, a rank goes through the motions and counts for nothing
+        batch = collate(some, width=self.width(number))
         batch.share = len(mine) / len(whole) if split else 1 / ranks
         return batch
 
@@ -245,10 +249,7 @@ class Mixture:
 
         def read(number: int) -> Batch:
             batch = self.batch(number, rank, ranks, split)
-            if not pinned:
-                return batch
-            with PINNING:
-                return batch.pin_memory()
+            return batch.pin_memory() if pinned else batch
 
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(read, start)

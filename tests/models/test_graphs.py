@@ -1,6 +1,7 @@
 """Recorded training steps are those that are not recorded; on a pretended GPU, whose recordings read the memory they were made with."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ from torch import nn
 
 from cycle.data.batch import Batch
 from cycle.models.espnet_asr import EspnetRecognizer
-from cycle.models.graphs import AFTER
+from cycle.models.fastspeech import losses
+from cycle.models.graphs import AFTER, WARM, Recording
+from cycle.models.noise import frozen
 from cycle.settings import Augment
 from tests.models.test_espnet import TTS, batch, synthesizer
 from tests.models.test_taken_apart import recognizer
 from tests.pretend_device import DEVICE, device
-from tests.pretend_graphs import recorder
+from tests.pretend_graphs import graphs as recording
 
 
 def variants(count: int, shorter: bool = False) -> list[Batch]:
@@ -31,11 +34,9 @@ def variants(count: int, shorter: bool = False) -> list[Batch]:
 def trained(model: nn.Module, graphs: bool, steps: int = AFTER + 4):
     """Losses and gradients of some steps on the device, the weights moving in between."""
     found = []
-    with device(own_noise=True) as seen, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cycle.models.graphs.AFTER", AFTER if graphs else steps)
+    with device(own_noise=True) as seen, recording(seen):
         model = copy.deepcopy(model).to(DEVICE).train()
-        model.use_graphs()
-        model.graphs.record = recorder(seen)
+        model.use_graphs(graphs)
         for number, data in enumerate(variants(steps, isinstance(model, EspnetRecognizer))):
             torch.manual_seed(number)
             seen.noise = torch.get_rng_state()
@@ -85,13 +86,12 @@ def test_synthesiser(extra):
 @pytest.fixture
 def played():
     """A synthesiser whose loss is recorded, on the device; and that device."""
-    with device(own_noise=True) as seen:
+    with device(own_noise=True) as seen, recording(seen):
         model = synthesizer().to(DEVICE).train()
         for module in model.modules():
             if hasattr(module, "pe"):
                 module.pe = module.pe[:, :60].clone()
         model.use_graphs()
-        model.graphs.record = recorder(seen)
         for data in variants(AFTER + 1):
             model.loss(data.to(DEVICE)).value.backward()
             model.zero_grad()
@@ -115,12 +115,11 @@ def noiseless(model: nn.Module) -> None:
 
 def test_what_a_replay_left_is_used_before_the_next_one():
     """Two losses before their gradients, two gradients before a step."""
-    with device(own_noise=True) as seen:
+    with device(own_noise=True) as seen, recording(seen):
         model = synthesizer().to(DEVICE).train()
         noiseless(model)
         model.tts.apply(lambda m: setattr(m, "dropout_rate", 0.0) if hasattr(m, "dropout_rate") else None)
         model.use_graphs()
-        model.graphs.record = recorder(seen)
         first, second = (data.to(DEVICE) for data in variants(2))
         alone = []
         for data in (first, second, first, second):
@@ -196,10 +195,61 @@ def test_others_are_not_recorded(caplog):
 
 def test_a_question_to_the_device_cannot_be_recorded():
     """What the tests above rest on."""
+    with device() as seen, recording(seen), pytest.raises(RuntimeError, match="while a graph is recorded"):
+        net = nn.Linear(2, 2).to(DEVICE)
+        Recording(lambda x: (net(x * float(x.sum())),), list(net.parameters()), [torch.ones((1, 2), device=DEVICE)], [])
 
-    class Asks(nn.Linear):
-        def forward(self, x):
-            return (super().forward(x * float(x.sum())),)
 
-    with device() as seen, pytest.raises(RuntimeError, match="while a graph is recorded"):
-        recorder(seen)(Asks(2, 2).to(DEVICE), (torch.ones((1, 2), device=DEVICE),))
+def test_frozen_parameters_are_not_replayed(played):
+    """A recording made while they were frozen would have no gradient for ever."""
+    model, seen = played
+    data = variants(1)[0].to(DEVICE)
+    model.loss(data)
+    few = seen.operations
+    with frozen(model.tts.feat_out.parameters()):
+        seen.forget()
+        model.loss(data).value.backward()
+    assert seen.operations > 3 * few and model.tts.feat_out.weight.grad is None
+
+
+def shapes(model: nn.Module, count: int) -> list[int]:
+    """Trains on so many shapes, each as often as it takes; how many recordings there are after each."""
+    found = []
+    for n in range(count):
+        data = batch()
+        data.speech = data.speech.wide(56 + 8 * n)
+        data.f0 = nn.functional.pad(data.f0, (0, 6 + 8 * n))
+        for _ in range(AFTER + 1):
+            model.zero_grad()
+            model.loss(data.to(DEVICE)).value.backward()
+        found.append(len(model.graphs.ready))
+    return found
+
+
+def test_recordings_are_limited(monkeypatch):
+    monkeypatch.setattr("cycle.models.graphs.MOST", 2)
+    with device(own_noise=True) as seen, recording(seen):
+        model = synthesizer().to(DEVICE).train()
+        model.use_graphs()
+        assert shapes(model, 3) == [1, 2, 2]
+
+
+def test_without_memory_steps_go_on(monkeypatch, caplog):
+    """And the statistics of BatchNorm are what they were before the attempt."""
+    before = []
+
+    def full(run, *given):
+        before.append([b.raw.clone() for b in model.buffers()])
+        Recording(run, *given)
+        raise torch.OutOfMemoryError
+
+    with device(own_noise=True) as seen, recording(seen):
+        model = synthesizer(extra={"tts_conf": {**TTS["tts_conf"], "postnet_layers": 1, "postnet_chans": 8}}).to(DEVICE).train()
+        model.use_graphs()
+        monkeypatch.setattr("cycle.models.graphs.Recording", full)
+        monkeypatch.setattr(
+            model.graphs, "function", lambda *given: before.append([b.raw.clone() for b in model.buffers()]) or losses(*given)
+        )
+        assert shapes(model, 2) == [0, 0] and "out of memory after 0 recordings" in caplog.text
+        torch.testing.assert_close(before[AFTER], before[AFTER + WARM + 2])  # behind the runs of the attempt
+        assert model.tts.feat_out.weight.grad is not None and gc.isenabled()

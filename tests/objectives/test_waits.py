@@ -18,7 +18,7 @@ from tests.models.test_espnet import batch, recognizer, synthesizer
 from tests.objectives.test_objectives import NEED_LISTS, OBJECTIVES
 from tests.objectives.tiny import origin, pair, tacotron, with_lists
 from tests.pretend_device import DEVICE, Pretended, device
-from tests.pretend_graphs import recorder
+from tests.pretend_graphs import graphs
 
 # Waits of a step. Every CTC loss with gradient has seven, in two places: the frames behind the encoder, which torch wants to have on the
 # host, and three copies of torch's own, forward and backward. One is for the frames of a rendering; what searches, samples or asks a judge
@@ -97,10 +97,9 @@ def replayed(data: Batch) -> list[Pretended]:
     """What is left to the host in a step whose network is replayed: of the recogniser, of the synthesiser."""
     found = []
     for model in (recognizer(), synthesizer()):
-        with device() as seen:
+        with device() as seen, graphs(seen):
             model.to(DEVICE).train()
             model.use_graphs()
-            model.graphs.record = recorder(seen)
             for _ in range(AFTER + 2):
                 seen.forget()
                 model.loss(data.to(DEVICE)).value.backward()

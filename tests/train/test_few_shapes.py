@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import fabric as make_fabric
 from cycle.exchange.pools import recorded
-from cycle.models.graphs import AFTER, recordable
+from cycle.models.graphs import AFTER, Graphs, Recording, recordable
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from cycle.settings import Augment, Optimizer, Run
@@ -18,7 +18,8 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture
 from tests.models.test_espnet import recognizer, synthesizer
 from tests.pretend_device import DEVICE, device
-from tests.pretend_graphs import recorder
+from tests.pretend_graphs import Tape
+from tests.pretend_graphs import graphs as recording
 
 STEPS = 60
 
@@ -37,40 +38,67 @@ def paired(tmp_path):
     return stream
 
 
+def nodes_alive(params) -> int:
+    """Parameters whose node is still that of an autograd graph which `marking` saw."""
+    return sum("seen" in torch.autograd.graph.get_gradient_edge(p).node.metadata for p in params)
+
+
+def marking(function, params):
+    """Marks the nodes of the parameters in every autograd graph that it makes."""
+
+    def run(*given):
+        out = function(*given)
+        for p in params:
+            torch.autograd.graph.get_gradient_edge(p).node.metadata["seen"] = True
+        return out
+
+    return run
+
+
 def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
+    """And no autograd graph is alive when a recording begins, and none of it behind it: it would tie one stream to the other."""
     monkeypatch.setattr(Fabric, "device", property(lambda self: DEVICE))
     runner = make_fabric("cpu", "32")
     mixture = Mixture({"paired": paired}, {"paired": 1.0}, 400, seed=1, even=True)
     calls = Counter()
-    with device(own_noise=True) as seen:
-        record = recorder(seen)
-
-        def counted(name):
-            def made(*args, **options):
-                play = record(*args, **options)
-                calls[name, "recorded"] += 1
-
-                def replay(*given):
-                    calls[name, "replayed"] += 1
-                    return play(*given)
-
-                return replay
-
-            return made
-
+    with device(own_noise=True) as seen, recording(seen):
         models = Models(recognizer().to(DEVICE), synthesizer(("s1",)).to(DEVICE))
         models.asr.augment = Augment(speed=0.15, warp=0.08, gain=0.2, noise=0.1)
         before = {name: [p.raw.clone() for p in getattr(models, name).parameters()] for name in ("asr", "tts")}
         parts = {name: (getattr(models, name), Optimizer(lr=1e-3)) for name in ("asr", "tts")}
         for name in parts:
             getattr(models, name).use_graphs()
-            getattr(models, name).graphs.record = counted(name)
+            graphs = getattr(models, name).graphs
+            graphs.function = marking(graphs.function, graphs.params)
+
+        class Watched(Recording):
+            def __init__(self, run, params, *given):
+                assert nodes_alive(params) == 0
+                super().__init__(run, params, *given)
+                calls[id(params), "recorded"] += 1
+
+        def replay(graphs, model, *inputs):
+            first = [key for key in graphs.ready]
+            before, out = Tape.replays, called(graphs, model, *inputs)
+            calls[id(graphs.params), "replayed"] += Tape.replays > before
+            if len(graphs.ready) > len(first):
+                del out
+                assert nodes_alive(graphs.params) == 0
+                return called(graphs, model, *inputs)
+            return out
+
+        called = Graphs.__call__
+        monkeypatch.setattr("cycle.models.graphs.Recording", Watched)
+        monkeypatch.setattr(Graphs, "__call__", replay)
         tasks = [Task("asr", AsrSupervised(), mixture), Task("tts", TtsSupervised(), mixture)]
         Trainer(tmp_path / "state", tmp_path, "few", models, parts, tasks, STEPS, 1, Run(1e9, 20, 1), runner).fit()
         for name in parts:
-            shapes = calls[name, "recorded"]
-            assert 3 <= shapes <= 8 and calls[name, "replayed"] >= STEPS - (AFTER + 1) * shapes - 4, calls
-            assert any(not torch.equal(old, new.raw) for old, new in zip(before[name], getattr(models, name).parameters(), strict=True))
+            params = id(getattr(models, name).graphs.params)
+            shapes = calls[params, "recorded"]
+            assert 3 <= shapes <= 8 and calls[params, "replayed"] >= STEPS - AFTER * shapes - 4, calls
+            after = [p.raw for p in getattr(models, name).parameters()]
+            assert any(not torch.equal(old, new) for old, new in zip(before[name], after, strict=True))
+            assert all(p.isfinite().all() for p in after)
 
 
 def test_recordable_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
