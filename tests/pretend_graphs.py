@@ -1,7 +1,7 @@
 """CUDA graphs on the pretended GPU: what is recorded is done again with the memory it was recorded with, and nothing else.
 
-So numbers of the host that went into an operation stay what they were. Reading memory that its owner has given back since is an error here (a
-GPU would read what lies there now), and a replay spoils what other recordings have left, with which it may share memory.
+So numbers of the host that went into an operation stay what they were. Reading memory that its owner has given back since is an error here
+(a GPU would read what lies there now), and a replay spoils what other recordings have left, with which it may share memory.
 """
 
 from __future__ import annotations

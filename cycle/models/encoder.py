@@ -18,7 +18,7 @@ from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, Sp
 
 
 def augmented(model: Any, speech: Speech) -> Speech:
-    """What the encoder of an ESPnet model hears: no padding behind the longest utterance, and in training parts are hidden (SpecAugment)."""
+    """What the encoder of an ESPnet model hears: no padding behind the longest utterance; in training, parts are hidden (SpecAugment)."""
     if not is_plain(model):
         return speech  # `encode` does it
     if speech.known is not None:

@@ -4,9 +4,9 @@ Small models on short sentences are bound by the host, which gives a GPU a thous
 it as a whole. What it computes with is the memory that was recorded: numbers of the host that went into it, such as random ones, would stay
 what they were (`is_steady`), and tensors that have been replaced since would be read where they lay (they are kept).
 
-`torch.cuda.make_graphed_callables` does the same for whole modules, but holds on to the autograd graph it has recorded: every later backward
-pass then waits for the recording's stream, parameter by parameter. And what it makes is freed by the garbage collector, which spoils a
-recording that is being made.
+`torch.cuda.make_graphed_callables` does the same for whole modules, but holds on to the autograd graph it has recorded: every later
+backward pass then waits for the recording's stream, parameter by parameter. And what it makes is freed by the garbage collector, which
+spoils a recording that is being made.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ class Graphs:
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Nothing is freed while a recording is made, and no autograd graph of this model is alive before and after it.
 
-    A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these belong
-    to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.
+    A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these
+    belong to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.
     """
     _let_go(model)
     was = gc.isenabled()

@@ -55,7 +55,8 @@ def marking(function, params):
     return run
 
 
-def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
+@pytest.mark.parametrize("names", [("asr",), ("asr", "tts")])
+def test_most_steps_are_replayed(names, paired, tmp_path, monkeypatch):
     """And no autograd graph is alive when a recording begins, and none of it behind it: it would tie one stream to the other."""
     monkeypatch.setattr(Fabric, "device", property(lambda self: DEVICE))
     runner = make_fabric("cpu", "32")
@@ -64,8 +65,8 @@ def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
     with device(own_noise=True) as seen, recording(seen):
         models = Models(recognizer().to(DEVICE), synthesizer(("s1",)).to(DEVICE))
         models.asr.augment = Augment(speed=0.15, warp=0.08, gain=0.2, noise=0.1)
-        before = {name: [p.raw.clone() for p in getattr(models, name).parameters()] for name in ("asr", "tts")}
-        parts = {name: (getattr(models, name), Optimizer(lr=1e-3)) for name in ("asr", "tts")}
+        before = {name: [p.raw.clone() for p in getattr(models, name).parameters()] for name in names}
+        parts = {name: (getattr(models, name), Optimizer(lr=1e-3)) for name in names}
         for name in parts:
             getattr(models, name).use_graphs()
             graphs = getattr(models, name).graphs
@@ -78,7 +79,7 @@ def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
                 calls[id(params), "recorded"] += 1
 
         def replay(graphs, model, *inputs):
-            first = [key for key in graphs.ready]
+            first = list(graphs.ready)
             before, out = Tape.replays, called(graphs, model, *inputs)
             calls[id(graphs.params), "replayed"] += Tape.replays > before
             if len(graphs.ready) > len(first):
@@ -90,7 +91,7 @@ def test_most_steps_are_replayed(paired, tmp_path, monkeypatch):
         called = Graphs.__call__
         monkeypatch.setattr("cycle.models.graphs.Recording", Watched)
         monkeypatch.setattr(Graphs, "__call__", replay)
-        tasks = [Task("asr", AsrSupervised(), mixture), Task("tts", TtsSupervised(), mixture)]
+        tasks = [Task(name, AsrSupervised() if name == "asr" else TtsSupervised(), mixture) for name in names]
         Trainer(tmp_path / "state", tmp_path, "few", models, parts, tasks, STEPS, 1, Run(1e9, 20, 1), runner).fit()
         for name in parts:
             params = id(getattr(models, name).graphs.params)
