@@ -160,7 +160,7 @@ class EspnetRecognizer(nn.Module):
         ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
         heard = self._heard(self._varied(speech))
         if graphs:  # as wide as this batch can become, whatever the tempo
-            heard = heard.wide(round_up(max(SHORTEST, math.ceil(speech.feats.size(1) * (1 + self.augment.speed))), 8))
+            heard = heard.wide(round_up(math.ceil(speech.feats.size(1) * (1 + self.augment.speed)), SHORTEST))
             ids = nn.functional.pad(ids, (0, round_up(ids.size(1), TOKENS) - ids.size(1)), value=IGNORE)
         return hybrid.losses(self.model, heard, ids, lengths, own_inputs, graphs)
 

@@ -67,6 +67,7 @@ def test_even_cuts_by_hand():
     # Of width 8 five fit, of width 16 two. The fourth is longer and leaves room for two: the first two go alone, as wide as it would be.
     assert even_cuts(np.array([5, 6, 7, 12, 8, 8]), 40) == ([0, 2, 4, 6], [16, 16, 8])
     assert even_cuts(np.array([50, 5]), 40) == ([0, 1, 2], [56, 8])
+    assert even_cuts(np.array([0, 5]), 40) == ([0, 2], [8])
     assert even_cuts(np.array([], dtype=np.int32), 40) == ([0], [])
 
 
