@@ -118,7 +118,6 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         step over their sum; on a GPU `busy`, the share of the time in which its kernels run.
     """
     runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
-    graphs = exp.config.graphs
     listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
     streams = dict.fromkeys(("paired", "pseudo", "synthetic", "text", "recordings"), paired) | {"speech": listed, "labelled": listed}
     tasks = make_tasks(exp, number, RoundData(streams))
@@ -129,13 +128,12 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
     def trainer(some: list[Task], folder: Path) -> Trainer:
         """Ready to go on where everything that happens once has happened."""
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
-        if graphs:
+        if exp.config.graphs:
             for model in (asr, tts):
                 _record_at_once(model, recordable(runner))
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
-        made = Trainer(
-            folder, folder, "bench", Models(asr, tts), parts, some, steps if recordable(runner) else FIRST, exp.config.seed, run, runner
-        )
+        first = steps if recordable(runner) else FIRST
+        made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, first, exp.config.seed, run, runner)
         made.fit()
         return replace(made, updates=steps)
 
