@@ -73,6 +73,7 @@ def graphs(seen: Pretended) -> Iterator[None]:
     @contextlib.contextmanager
     def record(tape: Tape, pool: list[Tape], stream: Any, capture_error_mode: str) -> Iterator[None]:
         assert seen.recording is None
+        assert streams.setdefault(id(pool), stream) is stream, "memory is not shared between streams"
         if pool and pool[-1].before is None and len(pool) % 2:  # forward and backward take turns
             tape.before, tape.made, tape.owners = pool[-1], set(pool[-1].made), dict(pool[-1].owners)
         pool.append(tape)
@@ -91,14 +92,18 @@ def graphs(seen: Pretended) -> Iterator[None]:
         seen.noise = noise
         torch.set_rng_state(host)
 
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    def new_stream() -> Any:
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    streams: dict[int, Any] = {}  # that were used with a pool
     with pytest.MonkeyPatch.context() as patch:
         for name, made in {
             "CUDAGraph": lambda: Tape(seen, pools),
             "graph": record,
             "graph_pool_handle": list,
-            "Stream": lambda: stream,
-            "current_stream": lambda: stream,
+            "Stream": new_stream,
+            "current_stream": new_stream,
+            "set_stream": lambda other: None,
             "stream": lambda other: contextlib.nullcontext(),
         }.items():
             patch.setattr(torch.cuda, name, made)

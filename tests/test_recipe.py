@@ -152,7 +152,7 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
         counts["recorded"] += 1
         return SimpleNamespace(run=run, inputs=[t.clone() for t in inputs])
 
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", list)
+    monkeypatch.setattr(graphs, "Pool", list)
     monkeypatch.setattr(graphs, "Recording", record)
     monkeypatch.setattr(graphs, "_Replay", Computed)
     monkeypatch.setattr(train, "recordable", lambda fabric: True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -82,7 +83,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
 
     def theirs(model: Any, count: int) -> None:
         adam = torch.optim.AdamW(model.parameters(), lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay)
-        batches = (trimmed.batch(n).to(torch.device("cpu")) for n in range(count))
+        batches = islice(trimmed.batches(0, torch.device("cpu")), count)  # read ahead, as ours are
         inner = stock.Bare(model.tts) if name == "tts" else model.model
         stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
 

@@ -27,6 +27,7 @@ log = logging.getLogger("cycle")
 AFTER = 2  # times that a shape is computed step by step before it is recorded, which costs as much as some five steps
 WARM = 3  # runs before a recording, in which libraries prepare themselves
 MOST = 48  # recordings of a network; each holds a gradient of every parameter
+MODE = "thread_local"  # other threads may pin memory meanwhile
 DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")  # the host draws which layers run
 ASKING = ("gradient_checkpoint_layers", "use_flash_attn")  # these look at values, or at the state of the generator
 
@@ -44,29 +45,43 @@ def is_steady(model: nn.Module) -> bool:
     return not dropping and not any(getattr(module, name, None) for module in model.modules() for name in ASKING)
 
 
+class Pool:
+    """Memory for recordings. What one gives back, another can have only if both were made on the same stream."""
+
+    def __init__(self) -> None:
+        self.handle, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+
+
 class Recording:
     """A network at one shape: its forward and backward pass as two CUDA graphs, and the memory that they read and write.
 
     Args:
         run: tensors to a tuple of tensors.
         params: whose gradients are wanted.
-        pool: memory that recordings share; only one of them may be between its forward and its backward pass.
+        pool: memory that recordings share, of one stream; only one of them may be between its forward and its backward pass.
     """
 
-    def __init__(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], inputs: Sequence[Tensor], pool: Any):
+    def __init__(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], inputs: Sequence[Tensor], pool: Pool):
         self.inputs = [t.clone() for t in inputs]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        here = torch.cuda.current_stream()
+        pool.stream.wait_stream(here)
+        try:
+            self._record(run, params, pool)
+        finally:
+            torch.cuda.set_stream(here)  # a recording that failed may have left another
+            here.wait_stream(pool.stream)
+
+    def _record(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], pool: Pool) -> None:
+        with torch.cuda.stream(pool.stream):
             for _ in range(WARM):
                 made = run(*self.inputs)
                 self._back(made, params, [torch.zeros_like(o) for o in made if o.requires_grad])
                 del made
-        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.forward, pool, stream, capture_error_mode="thread_local"):  # another thread may pin memory
+        with torch.cuda.graph(self.forward, pool.handle, pool.stream, MODE):
             made = run(*self.inputs)
         self.slopes = [torch.zeros_like(o) if o.requires_grad else None for o in made]
-        with torch.cuda.graph(self.backward, pool, stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.backward, pool.handle, pool.stream, MODE):
             self.grads = self._back(made, params, [s for s in self.slopes if s is not None])
         self.outputs = [o.detach() for o in made]
 
@@ -114,7 +129,7 @@ class Graphs:
         self.seen, self.ready = Counter[Any](), dict[Any, Recording]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
         self._kept: list[Tensor] = []
-        self._pool: Any = None
+        self._pool: Pool | None = None
 
     def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not self._may(model, inputs):
@@ -146,11 +161,16 @@ class Graphs:
             return False
         try:
             self.ready[key] = self._record(model, inputs)
-        except torch.OutOfMemoryError:
-            log.warning("graphs: out of memory after %d recordings; other shapes are computed step by step", len(self.ready))
-            self.after = 1 << 62
-            return False
-        return True
+            return True
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+                raise
+        # Behind the handler: while it runs, the exception keeps the tensors of the attempt alive.
+        log.warning("graphs: out of memory after %d recordings; going on step by step", len(self.ready))
+        self.on, self._pool = False, None
+        self.ready.clear()
+        torch.cuda.empty_cache()
+        return False
 
     def _record(self, model: nn.Module, inputs: Sequence[Tensor]) -> Recording:
         """The statistics of BatchNorm and the random numbers stay as they were."""
@@ -158,7 +178,7 @@ class Graphs:
         before = [b.clone() for b in buffers]
         if self._pool is None:
             gc.collect()  # recordings of models that are gone
-            self._pool = torch.cuda.graph_pool_handle()
+            self._pool = Pool()
         # Weights are cast within the recording: autocast's cache would hand over what lies outside of it.
         precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
         try:
@@ -174,6 +194,9 @@ class Graphs:
 @contextlib.contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Nothing is freed while a recording is made, and no autograd graph of this model is alive before and after it.
+
+    Of those graphs, the ones that others hold are theirs to let go: an objective that computed something else of the model, with gradient,
+    before its loss.
 
     A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these
     belong to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.

@@ -9,8 +9,7 @@ from torch import nn
 
 from cycle.data.batch import Batch
 from cycle.models.espnet_asr import EspnetRecognizer
-from cycle.models.fastspeech import losses
-from cycle.models.graphs import AFTER, WARM, Recording
+from cycle.models.graphs import AFTER, WARM, Pool, Recording
 from cycle.models.noise import frozen
 from cycle.settings import Augment
 from tests.models.test_espnet import TTS, batch, synthesizer
@@ -208,7 +207,7 @@ def test_a_question_to_the_device_cannot_be_recorded():
     """What the tests above rest on."""
     with device() as seen, recording(seen), pytest.raises(RuntimeError, match="while a graph is recorded"):
         net = nn.Linear(2, 2).to(DEVICE)
-        Recording(lambda x: (net(x * float(x.sum())),), list(net.parameters()), [torch.ones((1, 2), device=DEVICE)], [])
+        Recording(lambda x: (net(x * float(x.sum())),), list(net.parameters()), [torch.ones((1, 2), device=DEVICE)], Pool())
 
 
 def test_frozen_parameters_are_not_replayed(played):
@@ -247,20 +246,22 @@ def test_recordings_are_limited(monkeypatch):
 
 def test_without_memory_steps_go_on(monkeypatch, caplog):
     """And the statistics of BatchNorm are what they were before the attempt."""
-    before = []
 
-    def full(run, *given):
-        before.append([b.raw.clone() for b in model.buffers()])
-        Recording(run, *given)
-        raise torch.OutOfMemoryError
+    def full(run, params, inputs, pool):
+        made = Recording(run, params, inputs, pool)
+        if inputs[2].size(1) == 64:
+            raise torch.OutOfMemoryError
+        return made
 
     with device(own_noise=True) as seen, recording(seen):
         model = synthesizer(extra={"tts_conf": {**TTS["tts_conf"], "postnet_layers": 1, "postnet_chans": 8}}).to(DEVICE).train()
         model.use_graphs()
         monkeypatch.setattr("cycle.models.graphs.Recording", full)
-        monkeypatch.setattr(
-            model.graphs, "function", lambda *given: before.append([b.raw.clone() for b in model.buffers()]) or losses(*given)
-        )
-        assert shapes(model, 2) == [0, 0] and "out of memory after 0 recordings" in caplog.text
-        torch.testing.assert_close(before[AFTER], before[AFTER + WARM + 2])  # behind the runs of the attempt
+        assert shapes(model, 1) == [1]
+        calls = []
+        function = model.graphs.function
+        watched = lambda *given: calls.append([b.raw.clone() for b in model.buffers()]) or function(*given)  # noqa: E731
+        monkeypatch.setattr(model.graphs, "function", watched)
+        assert shapes(model, 3) == [1, 0, 0] and caplog.text.count("out of memory after 1 recordings") == 1
+        torch.testing.assert_close(calls[AFTER], calls[AFTER + WARM + 1])  # the first run of the attempt, and the step that followed
         assert model.tts.feat_out.weight.grad is not None and gc.isenabled()
