@@ -236,12 +236,14 @@ def shapes(model: nn.Module, count: int) -> list[int]:
     return found
 
 
-def test_recordings_are_limited(monkeypatch):
+def test_recordings_are_limited_and_share_memory(monkeypatch):
     monkeypatch.setattr("cycle.models.graphs.MOST", 2)
+    pools = []
+    monkeypatch.setattr("cycle.models.graphs.Pool", lambda: pools.append(Pool()) or pools[-1])
     with device(own_noise=True) as seen, recording(seen):
         model = synthesizer().to(DEVICE).train()
         model.use_graphs()
-        assert shapes(model, 3) == [1, 2, 2]
+        assert shapes(model, 3) == [1, 2, 2] and len(pools) == 1
 
 
 def test_without_memory_steps_go_on(monkeypatch, caplog):
