@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 
 from cycle.__main__ import dispatch
 from tests.pretend_device import DEVICE, device
-from tests.pretend_graphs import graphs
+from tests.pretend_graphs import Tape, graphs
 
 SHOWN = 20
 
@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     torch.Generator = lambda device=None: on_host()  # type: ignore[assignment, misc]
     with device() as seen, graphs(seen):
         code = dispatch([*words[:1], "--device", "cpu", *words[1:]])
-    print(f"{seen.operations} operations")
+    print(f"{seen.operations} operations, {Tape.replays} replays of graphs")
     for line, count in seen.waits.most_common(SHOWN):
         print(f"{count:6d}  {line}")
     return code
