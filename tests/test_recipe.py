@@ -227,7 +227,6 @@ def test_mistakes_end_in_one_line(tmp_path, words, said):
 
 
 def test_no_gpu_is_told(tmp_path):
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     done = cycle("run", "--exp", tmp_path / "exp", "--device", "cuda", *SMOKE)
