@@ -36,7 +36,7 @@ SETS = ("dev", "test")
 def main(exp: Experiment) -> None:
     """Writes `decode/SYSTEM/{dev,test}.jsonl` for the experiment's system (and the baseline), and how its rounds fared."""
     judge = open_judge(exp) if "tts" in exp.config.models else None
-    fabric = make_fabric(exp.device, "32")  # scores are exact, and those of `cycle transcribe`
+    fabric = make_fabric(exp.device, "exact")  # scores are those of `cycle transcribe`
     by_first(fabric, lambda: _decode(exp, judge, fabric))
 
 
@@ -64,7 +64,7 @@ def judged_rounds(exp: Experiment, judge: FrameCTC, rounds: list[dict[str, Any]]
 
 def decode_lm(exp: Experiment) -> None:
     """The control `lm`: the baseline decoded with the text-side prior, its weight chosen on dev."""
-    fabric = make_fabric(exp.device, "32")
+    fabric = make_fabric(exp.device, "exact")
     decode_system(exp, "lm", exp.round(0), exp.config.lm, fabric)
 
 
@@ -112,7 +112,7 @@ def _keep_round(exp: Experiment, number: int, hyps: list[str]) -> float:
 
 def open_judge(exp: Experiment) -> FrameCTC:
     """A recogniser outside the loop: another architecture and seed, trained on true labels, in no budget."""
-    conf, fabric = exp.config.judge, make_fabric(exp.device, exp.config.precision)
+    conf, fabric = exp.config.judge, make_fabric(exp.device, "32")  # small, and recurrent layers have no bf16
     everything = recorded("all", FeatureStore(exp.feats("paired"), exp.feats("speech")))
     paired = open_pool(exp, "paired")
     labelled = with_texts(everything, "all", dict(zip(paired.utt_ids, paired.texts, strict=True)) | true_texts(exp))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch import Tensor
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, also in a container; Windows' for Linux; AMD's
+PRECISIONS = {"exact": "32-true", "32": "32-true", "bf16": "bf16-mixed"}
 
 
 def resolve(wanted: str) -> str:
@@ -27,7 +28,7 @@ def resolve(wanted: str) -> str:
     """
     if wanted == "cpu":
         return "cpu"
-    if wanted == "auto" and not Path("/proc/driver/nvidia").exists() and not os.environ.get("CUDA_VISIBLE_DEVICES"):
+    if wanted == "auto" and not any(Path(file).exists() for file in DRIVERS) and not os.environ.get("CUDA_VISIBLE_DEVICES"):
         return "cpu"
     import torch
 
@@ -69,11 +70,21 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def set_products(device: str, exact: bool) -> None:
+    """How a GPU multiplies in single precision, from now on: exactly, or rounded to TF32, which is several times as fast."""
+    import torch
+
+    if device == "cuda":
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        torch.backends.cudnn.allow_tf32 = not exact
+
+
 def fabric(device: str, precision: str = "auto") -> Fabric:
     """A Fabric on one device, or under torchrun on one device a rank.
 
     Args:
-        precision: 32; bf16, which is autocast: weights, losses and optimizers stay in single precision; auto is bf16 where that is fast.
+        precision: exact; 32, where a GPU rounds what it multiplies; bf16, which is autocast: weights, losses and optimizers stay in single
+            precision; auto is bf16 where that is fast.
     """
     import torch
     from lightning.fabric import Fabric
@@ -84,9 +95,8 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")
-    elif os.environ.get("CYCLE_THREADS"):
+    set_products(device, exact=precision == "exact")
+    if device == "cpu" and os.environ.get("CYCLE_THREADS"):
         torch.set_num_threads(int(os.environ["CYCLE_THREADS"]))
     world, local = ranks()
     # Ranks wait for the first one where it works alone (decoding, say), however long that takes.

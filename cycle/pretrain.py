@@ -95,14 +95,16 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
     torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
     model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
     model = model.to(fabric.device)
-    if conf.graphs:
-        model.use_graphs(recordable(fabric))
+    if conf.even_batches:
+        model.use_graphs(conf.graphs and recordable(fabric))
     objective, updates, optimizer = (
         (AsrSupervised(), conf.pretrain.asr_updates, conf.pretrain.asr)
         if name == "asr"
         else (TtsSupervised(), conf.pretrain.tts_updates, conf.pretrain.tts)
     )
-    mixture = Mixture({"paired": stream}, {"paired": 1.0}, conf.pretrain.batch_frames, seed_of(conf.seed, "pretrain", name), conf.graphs)
+    mixture = Mixture(
+        {"paired": stream}, {"paired": 1.0}, conf.pretrain.batch_frames, seed_of(conf.seed, "pretrain", name), conf.even_batches
+    )
     models = Models(asr=model, tts=model)  # type: ignore[arg-type]  # the objective looks at its own only
     trainer = Trainer(work / "state" / name, exp.path, f"pretrain_{name}", models, {name: (model, optimizer)},
                       [Task(f"{name}_supervised", objective, mixture)], updates, conf.seed, conf.run, fabric)  # fmt: skip

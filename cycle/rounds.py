@@ -140,9 +140,9 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     slower: dict[str, tuple[nn.Module, Optimizer]] = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate))}
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
-    if exp.config.graphs:
+    if exp.config.even_batches:
         for model in (asr, tts) if tts else (asr,):
-            model.use_graphs(recordable(fabric))
+            model.use_graphs(exp.config.graphs and recordable(fabric))
     tasks = make_tasks(exp, number, data)
     begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
@@ -165,7 +165,7 @@ def make_tasks(exp: Experiment, number: int, data: RoundData) -> list[Task]:
         conf = exp.config.rounds.objectives[name]
         mix = {k: v for k, v in conf.shares(number).items() if k in data.streams and len(data.streams[k])}
         if mix:
-            even = exp.config.graphs and getattr(objective, "graphs", False)
+            even = exp.config.even_batches and getattr(objective, "graphs", False)
             mixture = Mixture(data.streams, mix, conf.batch_frames, seed_of(exp.config.seed, number, name), even)
             tasks.append(Task(name, objective, mixture, conf.weight, conf.every, round(conf.start * exp.config.rounds.updates)))
     if not tasks:

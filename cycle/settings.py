@@ -205,6 +205,7 @@ class Config:
     seed: int
     preset: str
     precision: str
+    few_shapes: bool
     graphs: bool
     models: list[str]  # asr, tts: those that are trained
     corpus: Corpus
@@ -223,3 +224,8 @@ class Config:
     judge: Judge
     score: Score
     run: Run
+
+    @property
+    def even_batches(self) -> bool:
+        """Whether supervised batches have few shapes, which recorded steps need."""
+        return self.few_shapes or self.graphs

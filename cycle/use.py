@@ -6,12 +6,16 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cycle.config import ROOT, lenient, read_yaml
-from cycle.device import resolve
+from cycle.device import resolve, set_products
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger("cycle")
 
@@ -45,6 +49,15 @@ def _round(exp: Experiment, number: int | None) -> Path:
     return exp.round(number)
 
 
+def _exact(wanted: str) -> torch.device:
+    """The device that was asked for, which computes as scores are computed."""
+    import torch
+
+    device = resolve(wanted)
+    set_products(device, exact=True)
+    return torch.device(device)
+
+
 def transcribe(options: argparse.Namespace) -> int:
     """Prints `FILE<TAB>tokens` for each recording."""
     from cycle.data.batch import speech_of
@@ -57,11 +70,9 @@ def transcribe(options: argparse.Namespace) -> int:
             raise UserError("no such recording", file)
     feats = [recording_mel(file, exp.config.features) for file in options.files]
 
-    import torch
-
     from cycle.models.pair import load_asr
 
-    device = torch.device(resolve(options.device))
+    device = _exact(options.device)
     changes = {"method": options.search, "beam": options.beam, "ctc_weight": options.ctc_weight}
     search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
     asr = load_asr(folder, exp.config, device)
@@ -90,8 +101,6 @@ def synthesize(options: argparse.Namespace) -> int:
     if not options.out.parent.is_dir():
         raise UserError("no such folder", options.out.parent)
 
-    import torch
-
     from cycle.models.pair import load_tts, read_voices
     from cycle.models.vocoder import griffin_lim
 
@@ -99,7 +108,7 @@ def synthesize(options: argparse.Namespace) -> int:
     spk = options.spk or voices.speakers[0]
     if spk not in voices.speakers:
         raise UserError(f"no speaker {spk!r}", "--spk", f"choose one of: {', '.join(voices.speakers[:20])}")
-    tts = load_tts(folder, exp.config, voices, torch.device(resolve(options.device)))
+    tts = load_tts(folder, exp.config, voices, _exact(options.device))
     feats = tts.synthesize([" ".join(tokens)], [spk]).speech.feats[0].cpu().numpy()
     if options.feats:
         import numpy as np

@@ -169,7 +169,10 @@ class Pretended(TorchDispatchMode):
         if name in ASKING or masks or (name == "repeat_interleave" and len(args) == 1):
             self._wait()
         if name in LENGTHS:
-            for _ in range(OF_CTC + sum(isinstance(lengths, Held) for lengths in args[LENGTHS[name]])):
+            lengths = args[LENGTHS[name]]
+            if any(isinstance(each, torch.Tensor) and not isinstance(each, Held) for each in lengths):
+                raise RuntimeError(f"{name}: lengths that are tensors of the host, which CUDA refuses while operations are watched")
+            for _ in range(OF_CTC + sum(isinstance(each, Held) for each in lengths)):
                 self._wait()
         elif held and strangers:
             if name in INDEXING and isinstance(args[0], Held):

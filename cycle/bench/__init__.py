@@ -19,8 +19,8 @@ from cycle.experiment import Experiment
 from cycle.files import write_json
 
 type Row = dict[str, Any]
-SHOWN = (("seconds", 2, "seconds"), ("speed", 0, "times real time"), ("steps", 1, "steps/s"), ("milliseconds", 1, "ms a step"),
-         ("error", 3, "error"), ("loss", 3, "loss"), ("floor", 3, "floor"), ("traffic", 3, "traffic"),
+SHOWN = (("first", 2, "first run, s"), ("seconds", 2, "seconds"), ("speed", 0, "times real time"), ("steps", 1, "steps/s"),
+         ("milliseconds", 1, "ms a step"), ("error", 3, "error"), ("loss", 3, "loss"), ("floor", 3, "floor"), ("traffic", 3, "traffic"),
          ("ratio", 1, "times stock"))  # fmt: skip
 
 

@@ -79,6 +79,7 @@ def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[st
     for name, (work, repeat) in works.items():
         took, hyps = timed(work, exp.device, repeat)
         rows[name] = {"seconds": took, "speed": seconds / took, "error": error_rate(refs, [hyp.split() for hyp in hyps])}
+        log.info("%s: %.2f s", name, took)
         if repeat > 1:
             rows[name] |= top.row(counted(work))
     shard = _shard(exp, "speech")
@@ -114,6 +115,7 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
     works = {"stock Text2Speech, one by one": lambda: theirs(test.texts, vectors), "ours, in batches, as in rounds": ours}
     for name, work in works.items():
         took, feats = timed(work, exp.device, 1 if "stock" in name else 3)
+        log.info("%s: %.2f s", name, took)
         rows[name] = {"seconds": took, "speed": sum(map(len, feats)) * hop / took, "error": _heard(asr, feats, test, exp.device)}
     rows[name] |= top.row(counted(ours))
     took, feats = timed(lambda: ours(shard), exp.device)

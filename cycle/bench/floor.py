@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from cycle.device import fast_bf16
+from cycle.device import fast_bf16, set_products
 
 
 def timed[T](work: Callable[[], T], device: str, repeat: int = 1) -> tuple[float, T]:
@@ -80,24 +80,26 @@ def counted(work: Callable[[], object]) -> Work:
 
 
 def ceiling(device: str, precision: str) -> Ceiling:
-    """Measures a device in the precision of the configuration: 32, bf16, or auto."""
+    """Measures a device in the precision of the configuration: 32 (on a GPU TF32), bf16, or auto."""
+    set_products(device, exact=False)
     short = precision == "bf16" or (precision == "auto" and fast_bf16(device))
     dtype = torch.bfloat16 if short else torch.float32
     size, length = (8192, 1 << 28) if device == "cuda" else (1024, 1 << 24)
-    a, b = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(2))
-    source, target = (torch.ones(length, device=device) for _ in range(2))
-    product, copy = (timed(work, device, repeat=5)[0] for work in (lambda: a @ b, lambda: target.copy_(source)))
+    repeat = 200 if device == "cuda" else 5  # an idle GPU takes a while to get up to speed
+    a, b = (torch.randn((size, size), dtype=dtype, device=device) for _ in range(2))  # with constants it is faster: less is switched
+    source, target = (torch.randn(length, device=device) for _ in range(2))
+    product, copy = (timed(work, device, repeat)[0] for work in (lambda: a @ b, lambda: target.copy_(source)))
     return Ceiling(2 * size**3 / product, 2 * source.numel() * source.element_size() / copy)
 
 
-def busy(work: Callable[[], object]) -> float:
-    """Share of the time of some work during which a GPU's kernels run."""
+def kernel_seconds(work: Callable[[], object]) -> float:
+    """How long a GPU's kernels run during some work; the work itself takes longer than usual, since each of them is noted."""
     from torch.profiler import DeviceType, ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        seconds, _ = timed(work, "cuda")
+        timed(work, "cuda")
     kernels = ((e.time_range.start, e.time_range.end) for e in seen.events() if e.device_type == DeviceType.CUDA)
-    return covered(kernels) / 1e6 / seconds
+    return covered(kernels) / 1e6
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

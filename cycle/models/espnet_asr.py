@@ -73,7 +73,7 @@ class EspnetRecognizer(nn.Module):
         """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
         if hybrid.is_recordable(self.model):
             self.graphs = Graphs(hybrid.outputs, self.model, on)
-        else:
+        elif on:
             log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
 
     @torch.no_grad()

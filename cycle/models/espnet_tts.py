@@ -82,7 +82,7 @@ class EspnetSynthesizer(nn.Module):
         """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
         if self.needs_durations and fastspeech.is_recordable(self.tts):
             self.graphs = Graphs(fastspeech.losses, self.tts, on)
-        else:
+        elif on:
             log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 
     def _speakers(self, spks: Sequence[str], device: torch.device) -> dict[str, Tensor]:

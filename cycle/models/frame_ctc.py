@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,9 +79,8 @@ class FrameCTC(nn.Module):
         logp, _ = self.emissions(batch.speech)
         ids, id_lengths = self.vocabulary.encode(batch.texts)
         sent = ids.to(logp.device, non_blocking=True)
-        value = nn.functional.ctc_loss(
-            logp.transpose(0, 1), sent, self._known(batch.speech), id_lengths, reduction="none", zero_infinity=True
-        )
+        sizes: Any = (tuple(self._known(batch.speech).tolist()), tuple(id_lengths.tolist()))  # see `hybrid.ctc_logp`
+        value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, *sizes, reduction="none", zero_infinity=True)
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})
 
     @torch.no_grad()

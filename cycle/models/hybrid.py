@@ -121,5 +121,6 @@ def ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tens
     repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1)) < lengths[:, None])).sum(1)
     fits = (frames >= lengths + repeats).to(logp.device, non_blocking=True)
     sent = ids.to(logp.device, non_blocking=True)
-    value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, frames, lengths, reduction="none", zero_infinity=True)
+    sizes: Any = (tuple(frames.tolist()), tuple(lengths.tolist()))  # as tensors, CUDA may want them on the device
+    value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, *sizes, reduction="none", zero_infinity=True)
     return torch.where(fits, -value, torch.full_like(value, UNFIT))  # torch would say 0

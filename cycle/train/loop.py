@@ -13,7 +13,6 @@ call what they like.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import shutil
 import time
@@ -33,6 +32,7 @@ from cycle.log import Metrics, progress
 from cycle.models.noise import frozen
 from cycle.objectives.base import Models, Objective
 from cycle.settings import Optimizer, Run
+from cycle.train.part import Part
 from cycle.train.streams import Mixture, seed_of
 
 log = logging.getLogger("cycle")
@@ -63,15 +63,6 @@ class Task:
         return max(0, -(-(step - first) // self.every))
 
 
-def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
-    """Linear warm-up, then a cosine down to `floor * lr`."""
-    warm = max(1, round(conf.warmup * updates))
-    if step < warm:
-        return conf.lr * (step + 1) / warm
-    progress = (step - warm) / max(1, updates - warm)
-    return conf.lr * (conf.floor + (1 - conf.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
 def on_host(stats: Mapping[str, float | Tensor]) -> dict[str, float]:
     """Numbers that may lie on the device; it is waited for once, however many they are."""
     names = [name for name, value in stats.items() if isinstance(value, Tensor) and value.device.type != "cpu"]
@@ -80,58 +71,13 @@ def on_host(stats: Mapping[str, float | Tensor]) -> dict[str, float]:
     return {name: float(there.get(name, value)) for name, value in stats.items()}
 
 
-class Part:
-    """A module in training with its optimizer and averaged weights."""
-
-    def __init__(self, name: str, module: nn.Module, conf: Optimizer):
-        self.name, self.module, self.conf = name, module, conf
-        self.params = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.params, lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
-        self.averaged = self.params + [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
-        self.average = [t.detach().clone() for t in self.averaged]
-
-    def step(self, step: int, updates: int) -> Tensor:
-        """Clips, updates, averages; a gradient that is not finite moves no weight. The host does not wait for the device.
-
-        Returns:
-            the gradient's norm.
-        """
-        norm = nn.utils.clip_grad_norm_(self.params, self.conf.clip)
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the fused step looks at it on the device
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, updates, self.conf)
-        self.optimizer.step()
-        decay = min(self.conf.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(self.average, [t.detach() for t in self.averaged], 1 - decay)
-        return norm
-
-    def gather(self, fabric: Fabric) -> None:
-        """Sums the gradients of all ranks; a parameter without one counts as zero."""
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.params]
-        whole: Tensor = fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="sum")  # type: ignore[assignment]
-        for param, grad in zip(self.params, whole.split([p.numel() for p in self.params]), strict=True):
-            param.grad = grad.view_as(param)
-
-    def state(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for mine, saved in zip(self.average, state["average"], strict=True):
-            mine.copy_(saved)
-
-    def finish(self, fabric: Fabric) -> None:
-        """Puts the averaged weights, and the statistics of BatchNorm that belong to them (the mean of all ranks), in place."""
-        with torch.no_grad():
-            for tensor, average in zip(self.averaged, self.average, strict=True):
-                tensor.copy_(fabric.all_reduce(average, reduce_op="mean") if fabric.world_size > 1 else average)
-        self.module.eval()
-
-
-def _seed(*parts: object) -> None:
+def _seed(device: torch.device, *parts: object) -> None:
     seed = seed_of(*parts) % 2**32
-    torch.manual_seed(seed)
+    if device.type == "cuda":  # torch.manual_seed asks after every other kind of device, and notes who called
+        torch.default_generator.manual_seed(seed)
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
 
@@ -197,12 +143,11 @@ class Trainer:
 
     def _step(self, step: int, parts: list[Part], batches: dict[str, Iterator[Batch]]) -> dict[str, float | Tensor]:
         rank = self.fabric.global_rank if self.split else 0
-        _seed(self.seed, self.phase, step, *([rank] if rank else []))
+        _seed(self.fabric.device, self.seed, self.phase, step, *([rank] if rank else []))
         stats: dict[str, float | Tensor] = {}
         for part in parts:
             if not part.module.training:  # looking is cheaper than walking through all layers
                 part.module.train()
-            part.optimizer.zero_grad(set_to_none=True)
         for task in self.tasks:
             if not task.active(step):
                 continue
@@ -215,10 +160,8 @@ class Trainer:
             stats |= {f"{task.name}/{k}": v * batch.share for k, v in loss.stats.items()}
             del loss  # and with it the autograd graph: see cycle/models/graphs.py
         moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
-        if self.fabric.world_size > 1:
-            for part in moved:
-                part.gather(self.fabric)
-        norms = {f"norm/{p.name}": p.step(step, self.updates) for p in moved if any(q.grad is not None for q in p.params)}
+        moved = [p for p in moved if self.fabric.world_size > 1 or p.has_gradient()]
+        norms = {f"norm/{p.name}": p.step(step, self.updates, self.fabric) for p in moved}
         bad = torch.stack([~torch.isfinite(n) for n in norms.values()]).any() if norms else torch.tensor(False)
         self.bad_steps = torch.where(bad, self.bad_steps + 1, 0) if norms else self.bad_steps
         return stats | {k: n / self.fabric.world_size for k, n in norms.items()}
@@ -240,14 +183,14 @@ class Trainer:
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
         if not self.fabric.is_global_zero:
             return
-        with atomic_write(self.folder / f"state_{turn}.pt", "wb") as handle:
+        with atomic_write(self.folder / f"update_{turn}.pt", "wb") as handle:
             memories = {t.name: t.objective.state() for t in self.tasks if hasattr(t.objective, "state")}
             torch.save({"step": step, "parts": {p.name: p.state() for p in parts}, "objectives": memories}, handle)
 
     def _resume(self, parts: list[Part]) -> int:
         """Loads the newer of the two checkpoints that can be read; returns its step."""
         found: dict[str, Any] | None = None
-        for path in self.folder.glob("state_[01].pt"):
+        for path in self.folder.glob("update_[01].pt"):
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # a torn file: the other one is whole

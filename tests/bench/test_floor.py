@@ -38,7 +38,7 @@ def test_a_ceiling_is_measured():
 def test_the_ceiling_is_that_of_the_precision(monkeypatch, precision, fast, dtype):
     seen = []
     monkeypatch.setattr(floor, "fast_bf16", lambda device: fast)
-    monkeypatch.setattr(floor, "timed", lambda work, device, repeat: (1.0, seen.append(work().dtype)))
+    monkeypatch.setattr(floor, "timed", lambda work, device, repeat=1: (1.0, seen.append(work().dtype)))
     floor.ceiling("cpu", precision)
     assert seen == [getattr(torch, dtype), torch.float32]
 

@@ -10,7 +10,8 @@ from cycle.data.batch import Loss
 from cycle.device import fabric
 from cycle.settings import Optimizer, Run
 from cycle.train import loop
-from cycle.train.loop import Diverged, Task, Trainer, learning_rate
+from cycle.train.loop import Diverged, Task, Trainer
+from cycle.train.part import learning_rate
 from cycle.train.streams import Mixture
 from tests import pretend_device
 from tests.train.test_streams import stream
@@ -54,7 +55,7 @@ def test_resume_equals_uninterrupted(tmp_path, die_at, every):
     if die_at > 3:
         with pytest.raises(KeyboardInterrupt):
             first.fit()
-        assert list((tmp_path / "b" / "state").glob("state_?.pt"))
+        assert list((tmp_path / "b" / "state").glob("update_?.pt"))
     resumed, second = trainer(tmp_path / "b", Objective(), every=every)
     second.fit()
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):

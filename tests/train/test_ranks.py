@@ -43,4 +43,5 @@ def test_two_ranks_follow_the_trajectory_of_one(tmp_path):
     assert alone[-1]["asr/loss"] < 0.9 * alone[0]["asr/loss"]  # it went somewhere
     for name in ("asr", "tts"):
         for key, value in weights[name].items():
-            torch.testing.assert_close(same[name][key], value, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
+            if not key.endswith("linear_k.bias"):  # softmax takes it out again: its gradient is nothing but rounding, which Adam blows up
+                torch.testing.assert_close(same[name][key], value, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
