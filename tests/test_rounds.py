@@ -8,10 +8,11 @@ import pytest
 from cycle.config import load
 from cycle.data.schemas import LABEL
 from cycle.data.table import Table
-from cycle.exchange.round_data import wanted_streams
+from cycle.exchange.round_data import RoundData, wanted_streams
 from cycle.experiment import Experiment
 from cycle.files import write_json
-from cycle.rounds import best_round, health, point, scale, starting_round
+from cycle.rounds import best_round, health, make_tasks, point, scale, starting_round
+from cycle.train.streams import Stream
 
 
 def rounds(*values):
@@ -70,6 +71,14 @@ def test_each_control_draws_on_what_it_may(tmp_path, control, streams):
     for overrides in ([], words):  # no setting may give a control what it must not have
         exp = Experiment(tmp_path, load("hsk", "cycle", overrides, "cpu", control), "hsk", "cycle", control=control)
         assert wanted_streams(exp, 2) == streams
+
+
+@pytest.mark.parametrize(("words", "even"), [([], False), (["few_shapes=true"], True), (["graphs=true"], True), (["preset=gpu"], True)])
+def test_only_supervised_batches_have_few_shapes(tmp_path, words, even):
+    exp = Experiment(tmp_path, load("hsk", "cycle", words, "cpu"), "hsk", "cycle")
+    some = Stream("any", ["u1"], ["s1"], ["a b"])
+    found = {task.name: task.mixture.even for task in make_tasks(exp, 3, RoundData(dict.fromkeys(("paired", "text", "speech"), some)))}
+    assert found == {"asr_supervised": even, "tts_supervised": even, "tts_through_asr": False, "asr_through_tts": False}
 
 
 def test_controls_share_the_updates():

@@ -114,6 +114,28 @@ def test_most_steps_are_replayed(names, before, paired, tmp_path, monkeypatch):
             assert all(p.isfinite().all() for p in after)
 
 
+@pytest.mark.parametrize("name", ["asr", "tts"])
+def test_without_recordings_shapes_are_few_too(name, paired, tmp_path):
+    """Libraries of a GPU prepare for each new shape."""
+    seen = {}
+    for few in (False, True):
+        model = recognizer() if name == "asr" else synthesizer(("s1",))
+        if name == "asr":
+            model.augment = Augment(speed=0.15, warp=0.08, gain=0.2, noise=0.1)
+        if few:
+            model.use_graphs(False)
+        shapes = seen[few] = Counter()
+        encoder = model.model.encoder if name == "asr" else model.tts.decoder
+        encoder.register_forward_pre_hook(lambda _, given, shapes=shapes: shapes.update([given[0].shape]))
+        mixture = Mixture({"paired": paired}, {"paired": 1.0}, 400, seed=1, even=few)
+        task = Task(name, AsrSupervised() if name == "asr" else TtsSupervised(), mixture)
+        job = Trainer(tmp_path / f"{few}", tmp_path, "few", Models(model, model), {name: (model, Optimizer(lr=1e-3))}, [task], STEPS, 1,
+                      Run(1e9, 20, 1), make_fabric("cpu", "32"))  # fmt: skip
+        job.fit()
+        assert shapes.total() == STEPS
+    assert len(seen[True]) <= 8 < 16 <= len(seen[False]), seen
+
+
 def test_recordable_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
     runner = make_fabric("cpu", "32")
     assert not recordable(runner)

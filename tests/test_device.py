@@ -1,0 +1,56 @@
+"""Which device is taken, and how it multiplies."""
+
+import pytest
+import torch
+
+from cycle import device
+from cycle.errors import UserError
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    monkeypatch.setattr(device, "DRIVERS", ())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def products():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield lambda: (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize(("works", "taken"), [(True, "cuda"), (False, "cpu")])
+@pytest.mark.parametrize("sign", ["file", "variable"])
+def test_auto_asks_torch_where_a_driver_shows(no_driver, monkeypatch, tmp_path, sign, works, taken):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: works)
+    assert device.resolve("auto") == "cpu"  # nobody was asked: that would cost seconds
+    if sign == "file":
+        monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert device.resolve("auto") == taken and device.resolve("cpu") == "cpu"
+
+
+def test_a_gpu_that_was_asked_for_must_be_there(no_driver, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU was found"):
+        device.resolve("cuda")
+
+
+def test_scores_are_exact_and_training_is_not(products):
+    device.set_products("cuda", exact=False)
+    assert products() == ("high", True)
+    device.set_products("cuda", exact=True)
+    assert products() == ("highest", False)
+    device.set_products("cpu", exact=False)
+    assert products() == ("highest", False)  # a CPU has nothing to set
+
+
+@pytest.mark.parametrize(("precision", "exact"), [("exact", True), ("32", False), ("bf16", False)])
+def test_a_fabric_says_how(monkeypatch, precision, exact):
+    said = []
+    monkeypatch.setattr(device, "set_products", lambda name, exact: said.append((name, exact)))
+    assert device.fabric("cpu", precision).device.type == "cpu"
+    assert said == [("cpu", exact)]
