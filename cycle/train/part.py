@@ -33,6 +33,7 @@ class Part:
         self.name, self.module, self.conf = name, module, conf
         self.params = [p for p in module.parameters() if p.requires_grad]
         self.weights = nn.Parameter(self._joined(self.params))
+        self.views = self._apart(self.weights)
         self.zeros = [torch.zeros_like(p) for p in self.params]
         self.reached = [False] * len(self.params)  # by a gradient
         self.optimizer = torch.optim.AdamW([self.weights], lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
@@ -76,18 +77,17 @@ class Part:
 
     def _hand_over(self) -> None:
         """The parameters become what the weights are. Where nothing has reached them, weight decay is taken back."""
-        views = self._apart(self.weights)
         if not all(self.reached):
             kept = [n for n, reached in enumerate(self.reached) if not reached]
-            torch._foreach_copy_([views[n] for n in kept], [self.params[n] for n in kept])
-        torch._foreach_copy_(self.params, views)
+            torch._foreach_copy_([self.views[n] for n in kept], [self.params[n] for n in kept])
+        torch._foreach_copy_(self.params, self.views)
 
     @staticmethod
     def _joined(tensors: list[Any]) -> Tensor:
         return torch.cat([t.detach().flatten() for t in tensors])
 
     def _apart(self, vector: Tensor) -> list[Tensor]:
-        """The same memory in the shapes of the parameters."""
+        """A vector's memory in the shapes of the parameters."""
         pieces = vector.detach().split([p.numel() for p in self.params])
         return [piece.view_as(p) for piece, p in zip(pieces, self.params, strict=True)]
 
