@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,8 +138,15 @@ def dispatch(argv: Sequence[str]) -> int:
     return getattr(importlib.import_module("cycle.use"), options.verb)(options)  # type: ignore[no-any-return]
 
 
+def _stop(number: int, _: object) -> NoReturn:
+    """A batch system's signal is Ctrl-C to us: what is at work is told, and says how to go on."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     """Exit codes: 0 done, 2 the user's mistake, 130 interrupted; a fault of ours ends in its traceback."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         return dispatch(sys.argv[1:])
     except UserError as error:
@@ -147,7 +155,7 @@ def main() -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         print(
-            f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; free some space or choose another --exp",
+            f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; make room for it, or choose another folder",
             file=sys.stderr,
         )
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cycle import limits
 from cycle.errors import UserError
 from cycle.settings import Config
 
@@ -198,6 +199,7 @@ def _check(merged: DictConfig) -> None:
         raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
     if merged.aligner.subsample != 1:
         raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
+    limits.check(flatten(OmegaConf.to_container(merged)))
 
 
 def needs_no_tts(config: Config) -> None:

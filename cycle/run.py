@@ -6,23 +6,20 @@ import argparse
 import fcntl
 import importlib
 import logging
-import os
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from cycle import stage
-from cycle.config import ROOT, as_dict, available, load, needs_no_tts
+from cycle import controls, stage
+from cycle.config import ROOT, as_dict, load, needs_no_tts
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
-from cycle.files import digest, read_json, write_json, write_text
+from cycle.files import read_json, write_json, write_text
 from cycle.log import setup
 from cycle.settings import Config
 
@@ -42,15 +39,19 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
+    for name in ("exp", "data"):
+        if getattr(options, name) == "":
+            raise UserError("is empty", f"--{name}", "name a folder, or leave it out")
     path = Path(options.exp).resolve() if options.exp else ROOT / "exp" / options.corpus
-    if path.exists() and not path.is_dir():
-        raise UserError("is no folder", path, "name another with --exp")
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise UserError("is no folder", there, "name another with --exp")
     data = Path(options.data).resolve() if options.data else None
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if options.cluster:
         open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
     if control is not None:
-        exp = control_of(exp, control, load(options.corpus, options.recipe, overrides, device, control))
+        exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
     if options.redo or not ROUNDS.stamp_file(exp).exists():
         _check(exp.config)
     return exp
@@ -64,24 +65,6 @@ def _check(config: Config) -> None:
     objectives(config)
     select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
     select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
-
-
-def control_of(main: Experiment, control: str, config: Config) -> Experiment:
-    """A control system inside an experiment."""
-    return replace(main, path=main.path / "controls" / control, config=config, control=control, main=main)
-
-
-def wanted_controls(text: str) -> list[str]:
-    """Names of `--controls a,b|all`."""
-    known = ["more_steps", "pseudo_only", "tts_only", "lm", "oracle"]
-    known += [c for c in available("conf/controls") if c not in known]
-    if text in ("", "none"):
-        return []
-    names = known if text == "all" else [n for n in text.split(",") if n]
-    for name in names:
-        if name not in known:
-            raise UserError(f"no control {name!r}", "--controls", f"choose among: all, {', '.join(known)}")
-    return names
 
 
 def redo(exp: Experiment, first: int) -> None:
@@ -103,27 +86,34 @@ def redo(exp: Experiment, first: int) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
+    if options.stage > options.stop_stage:
+        raise UserError(f"--stage {options.stage} lies behind --stop-stage {options.stop_stage}", None, "give the first and the last stage")
     exp = open_experiment(options)
-    controls = wanted_controls(options.controls)
-    for name in controls:
+    names = controls.wanted(options.controls)
+    for name in names:
         if name != "lm":
             open_experiment(options, name)  # for its mistakes
+    _refuse_another(exp, options.stage if options.redo else len(stage.STAGES))
     exp.path.mkdir(parents=True, exist_ok=True)
-    if ranks()[0] > 1 and controls:
+    if ranks()[0] > 1 and names:
         raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
     if rank() > 0:
         return follow(exp, options)
     setup(exp.path / "run.log")
+    open_control = partial(open_experiment, options)
     if options.control:  # a worker of --jobs
-        return run_control(exp, options.control, options)
+        controls.run_one(exp, options.control, open_control)
+        return 0
     alone = lock(exp.path)  # held until the process ends
-    log.debug("locked %s", alone.name)
     if options.redo:
+        names = [*names, *(n for n in controls.decoded(exp) if options.stage == 5 and n not in names)]  # they are trained, and stay
         redo(exp, options.stage)
+    if options.stage <= 5:  # scoring alone reads what is there
+        stage.refuse_others(exp)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
-                run_controls(exp, controls, options)
+                controls.run(exp, names, options.jobs, open_control, alone)
                 list_systems(exp)
             stage.refuse(s, exp)
             if s.number <= 5:  # what the models are made with; scoring alone must not touch it
@@ -132,8 +122,24 @@ def main(options: argparse.Namespace) -> int:
                 meet(exp)
             stage.run(s, exp)
     if options.stop_stage in (4, 5):
-        run_controls(exp, controls, options)
+        controls.run(exp, names, options.jobs, open_control, alone)
     return 0
+
+
+def _refuse_another(exp: Experiment, kept: int) -> None:
+    """Raises UserError for a folder that holds the experiment of another corpus or recipe.
+
+    Args:
+        kept: the first stage that is forgotten; what lies before it stays.
+    """
+    file = exp.path / "experiment.json"
+    if not file.exists():
+        return
+    about = read_json(file)
+    for what, mine, stages in (("corpus", exp.corpus, stage.STAGES), ("recipe", exp.recipe, stage.STAGES[3:])):
+        begun = any(s.stamp_file(exp).exists() for s in stages if s.number < kept)
+        if about.get(what) != mine and begun:
+            raise UserError(f"holds an experiment of {what} {about.get(what)}, not {mine}", exp.path, "name another folder with --exp")
 
 
 def meet(exp: Experiment) -> None:
@@ -193,55 +199,6 @@ def versions() -> dict[str, str]:
     from cycle import __version__
 
     return {"cycle": __version__, "Python": python_version(), **{name: version(name) for name in ("torch", "espnet", "numpy", "librosa")}}
-
-
-def run_controls(exp: Experiment, names: list[str], options: argparse.Namespace) -> None:
-    """Trains and decodes control systems, one after another or several side by side in processes of their own."""
-    if options.jobs <= 1 or len(names) <= 1:
-        for name in names:
-            run_control(exp, name, options)
-        return
-    from cycle.decode import open_judge
-
-    if "tts" in exp.config.models:
-        open_judge(exp)  # one for all, before several would train it at once
-    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
-
-    def work(name: str) -> tuple[str, int]:
-        words = [sys.executable, "-m", "cycle", "run", *sys.argv[2:]]
-        cut = words.index("--") if "--" in words else len(words)
-        words[cut:cut] = ["--control", name, "--stage", "4", "--controls", "none", "--jobs", "1"]
-        words = [w for w in words if w != "--redo"]
-        env = {**os.environ, "CYCLE_THREADS": threads, "OMP_NUM_THREADS": threads}
-        return name, subprocess.run(words, env=env, check=False).returncode  # our own command line again
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        failed = [name for name, code in pool.map(work, names) if code]
-    if failed:
-        raise UserError(f"control {failed[0]!r} failed", exp.path / "run.log", "read its lines there; the same command goes on")
-
-
-def run_control(exp: Experiment, name: str, options: argparse.Namespace) -> int:
-    """Stages 4 and 5 of one control; `lm` is the baseline decoded otherwise and has no rounds."""
-    if name == "lm":
-        path = exp.decoded("lm")
-        settings = as_dict(exp.config)
-        seen = {
-            "lm": settings["lm"],
-            "inputs": digest([exp.tokens / "prior.json", exp.round(0) / "asr" / "model.pth", exp.data("dev"), exp.data("test")]),
-        }
-        stamp = path / "stamp.json"
-        if not (stamp.exists() and read_json(stamp) == seen):
-            from cycle.decode import decode_lm
-
-            log.info("control lm: the baseline with the text-side prior")
-            decode_lm(exp)
-            write_json(stamp, seen)
-        return 0
-    control = open_experiment(options, name)
-    for s in stage.STAGES[3:5]:
-        stage.run(s, control)
-    return 0
 
 
 def list_systems(exp: Experiment) -> None:

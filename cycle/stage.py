@@ -64,11 +64,16 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """Names the first thing that changed between two stamps, None when nothing did."""
     if old["version"] != new["version"]:
         return f"stage version {old['version']} -> {new['version']}"
-    for part in ("settings", "inputs"):
-        for key in sorted(set(old[part]) | set(new[part])):
-            before, after = old[part].get(key, "(none)"), new[part].get(key, "(none)")
-            if before != after:
-                return f"{key}: {before} -> {after}" if part == "settings" else f"file {key}"
+    files = sorted(key for key in set(old["inputs"]) | set(new["inputs"]) if old["inputs"].get(key) != new["inputs"].get(key))
+    return changed(old["settings"], new["settings"]) or (f"file {files[0]}" if files else None)
+
+
+def changed(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """The first setting that differs. An empty mapping says nothing: what was put into it has keys of its own."""
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key, "(none)"), new.get(key, "(none)")
+        if before != after and {} not in (before, after):
+            return f"{key}: {before} -> {after}"
     return None
 
 
@@ -95,28 +100,56 @@ def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[s
     Raises:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
-    file, name = stage.stamp_file(exp), title(stage, exp)
+    name = title(stage, exp)
     missing = [p for p in stage.inputs(exp) if not p.exists()]
     if missing:
         raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
-    old = read_json(file) if file.exists() else None
+    old = _known(stage, exp)
     new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
-    if old:  # a setting that came later was as conf/base.yaml has it
-        old["settings"] = {k: v for k, v in defaults().items() if k in new["settings"]} | old["settings"]
-    changed = difference(old, new) if old else None
-    if changed and not stage.derived:
-        raise UserError(f"{name} was run with other settings: {changed}", file, f"put them back, or add --stage {stage.number} --redo")
-    return old, new, changed
+    found = difference(old, new) if old else None
+    if found and not stage.derived:
+        raise _other(stage, exp, found)
+    return old, new, found
 
 
-def _whole(stage: Stage, exp: Experiment, old: dict[str, Any] | None, changed: str | None) -> bool:
-    return bool(old and not changed and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]))
+def _known(stage: Stage, exp: Experiment) -> dict[str, Any] | None:
+    """The stamp that is there; a setting that came later was as conf/base.yaml has it."""
+    file = stage.stamp_file(exp)
+    if not file.exists():
+        return None
+    old: dict[str, Any] = read_json(file)
+    return old | {"settings": {k: v for k, v in defaults().items() if k in stage.settings(exp)} | old["settings"]}
+
+
+def _other(stage: Stage, exp: Experiment, what: str) -> UserError:
+    remedy = f"put them back, or add --stage {stage.number} --redo"
+    return UserError(f"{title(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
+
+
+def refuse_others(exp: Experiment) -> None:
+    """Refuses settings under which any stage was not begun: what is made with them would not fit what is there.
+
+    Raises:
+        UserError: names the first stage and setting.
+    """
+    for stage in STAGES:
+        old = None if stage.derived else _known(stage, exp)
+        if old:
+            new = stage.settings(exp)
+            missing = {"data"} - set(new)  # where the corpus was need not be said again once it is read
+            found = changed({k: v for k, v in old["settings"].items() if k not in missing}, new)
+            if found:
+                raise _other(stage, exp, found)
+
+
+def _whole(stage: Stage, exp: Experiment, old: dict[str, Any] | None, found: str | None) -> bool:
+    return bool(old and not found and old["done"] and all(p.exists() for p in stage.outputs(exp)[:1]))
 
 
 def finished(stage: Stage, exp: Experiment) -> bool:
     """Whether a stage has nothing left to do. Raises as `refuse` does."""
-    old, _, changed = refuse(stage, exp)
-    return _whole(stage, exp, old, changed)
+    old, _, found = refuse(stage, exp)
+    return _whole(stage, exp, old, found)
 
 
 def run(stage: Stage, exp: Experiment) -> bool:
@@ -129,8 +162,8 @@ def run(stage: Stage, exp: Experiment) -> bool:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
     file, name = stage.stamp_file(exp), title(stage, exp)
-    old, new, changed = refuse(stage, exp)
-    if _whole(stage, exp, old, changed):
+    old, new, found = refuse(stage, exp)
+    if _whole(stage, exp, old, found):
         log.info("%s: finished, skipped", name)
         return False
     write_json(file, new)

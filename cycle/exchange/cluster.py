@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from cycle.exchange.engine import Job, Write
 
 SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster", "htcondor": "HTCondorCluster"}
+SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "sge": "qsub", "lsf": "bsub", "htcondor": "condor_submit"}
 RETRIES = 3  # of a shard whose worker raised an error; one whose worker died is given to another anyway
 
 _opened: dict[bytes, Callable[[int], Write]] = {}  # in a worker: the job at hand, its models loaded
@@ -43,6 +46,7 @@ class Cluster:
         """Works shards off; a worker that dies costs the shard it was at."""
         from dask.distributed import Client, as_completed
 
+        logging.getLogger("distributed").setLevel(logging.ERROR)  # it tells of every worker that comes and goes
         with ExitStack() as stack:
             cluster = stack.enter_context(self._start())
             client = stack.enter_context(Client(cluster))
@@ -55,7 +59,7 @@ class Cluster:
         if self.system == "local":
             from dask.distributed import LocalCluster
 
-            return LocalCluster(n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None)
+            return LocalCluster(n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.ERROR)
         import dask_jobqueue
 
         cluster = getattr(dask_jobqueue, SYSTEMS[self.system])(processes=1, **self.resources)
@@ -80,6 +84,8 @@ def open_cluster(name: str, precision: str) -> Cluster:
     system = conf.get("system", "local")
     if system != "local" and system not in SYSTEMS:
         raise UserError(f"system: {system!r}", path, f"choose one of: local, {', '.join(SYSTEMS)}")
+    if system != "local" and shutil.which(SUBMIT[system]) is None:
+        raise UserError(f"{SUBMIT[system]} is not there, which hands jobs to {system}", path, "run this where jobs are handed in")
     return Cluster(system, int(conf.get("workers", 2)), conf.get("device", "auto"), precision, conf.get("resources") or {})
 
 
