@@ -35,6 +35,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
+    return value
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options of run.sh."""
     add = parser.add_argument
@@ -80,7 +90,7 @@ def parser() -> Parser:
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
     transcribe.add_argument("--search", choices=("ctc_greedy", "ctc_beam", "joint", "attention"), help="default: that of the experiment")
     transcribe.add_argument("--beam", type=positive, metavar="N")
-    transcribe.add_argument("--ctc-weight", type=float, metavar="W", help="of joint search, which is stock ESPnet's")
+    transcribe.add_argument("--ctc-weight", type=share, metavar="W", help="of joint search, which is stock ESPnet's")
     synthesize = verbs.add_parser("synthesize", help="text to a WAV file")
     synthesize.add_argument("path", type=Path, metavar="EXP")
     synthesize.add_argument("text")

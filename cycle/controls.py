@@ -42,6 +42,14 @@ def wanted(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def check(config: Config, control: str, recipe: str) -> None:
+    """Raises UserError where a control has no objective to speak of: it knows the supervised ones by their names."""
+    known = [f"{name}_supervised" for name in config.models]
+    if not set(known) & set(config.rounds.objectives):
+        what = f"control {control} trains {' and '.join(known)}, and the recipe has {', '.join(config.rounds.objectives) or 'nothing'}"
+        raise UserError(what, f"conf/recipes/{recipe}.yaml", "name its supervised objectives so; weight: 0.0 where only controls want one")
+
+
 def decoded(exp: Experiment) -> list[str]:
     """The controls that have been decoded."""
     return [name for name in wanted("all") if (exp.decoded(name) / "test.jsonl").exists()]

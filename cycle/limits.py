@@ -22,7 +22,8 @@ FROM_ONE = (
 )  # fmt: skip
 FROM_ZERO = (
     "features.fmin", "augment.*", "pools.*", "*.layers", "*.label_prior", "*.weight_decay", "rounds.label.judged", "rounds.speak.count",
-    "rounds.speak.*_noise", "rounds.objectives.*.weight", "rounds.collapse_margin", "*.prior_weight", "run.workers", "run.checkpoint_seconds",
+    "rounds.speak.*_noise", "rounds.objectives.*.weight", "rounds.collapse_margin", "*.prior_weight", "run.workers",
+    "run.checkpoint_seconds",
 )  # fmt: skip
 ABOVE_ZERO = ("*.lr", "*.clip", "voices.temperature", "features.fmax", "features.trim_db", "features.max_seconds")
 SHARES = ("*.warmup", "*.floor", "*.ema", "*.ctc_weight")  # 0 to 1
@@ -64,6 +65,10 @@ def check(values: Mapping[str, Any]) -> None:
             raise UserError(f"{key}: {value}", None, remedy)
     fs, n_fft, hop, fmin, fmax = (values[f"features.{key}"] for key in ("fs", "n_fft", "hop", "fmin", "fmax"))
     if hop > n_fft:
-        raise UserError(f"features.hop: {hop}", None, f"write at most features.n_fft ({n_fft}): what lies between windows would not be heard")
+        raise UserError(
+            f"features.hop: {hop}", None, f"write at most features.n_fft ({n_fft}): what lies between windows would not be heard"
+        )
     if not fmin < fmax <= fs / 2:
-        raise UserError(f"features.fmax: {fmax}", None, f"write more than features.fmin ({fmin}) and at most half of features.fs ({fs / 2:g})")
+        raise UserError(
+            f"features.fmax: {fmax}", None, f"write more than features.fmin ({fmin}) and at most half of features.fs ({fs / 2:g})"
+        )

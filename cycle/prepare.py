@@ -119,10 +119,11 @@ def tell_shared(exp: Experiment, pools: dict[str, list[Item]], official: list[st
         kinds = [kind for split, _, kind in rows if split == name]
         if kinds:
             texts, spks = (sum(what in kind for kind in kinds) for what in ("text", "speaker"))
-            told = (
-                "training shares the text of %d and the speaker of %d of the %d utterances of %s (%s); the error without them is scored too"
+            scored = (
+                "the error without them is scored too" if len(kinds) < len(pools[name]) else "without them nothing is left to be scored"
             )
-            log.warning(told, texts, spks, len(pools[name]), name, path)
+            told = "training shares the text of %d and the speaker of %d of the %d utterances of %s (%s); %s"
+            log.warning(told, texts, spks, len(pools[name]), name, path, scored)
     return rows
 
 

@@ -25,7 +25,7 @@ from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 SHARED = (3, 4, 5)  # stages that train, which several ranks share
-ROUNDS = stage.STAGES[3]  # the one that trains by the recipe; once it has begun, the recipe has been looked at
+PRETRAIN, ROUNDS = stage.STAGES[2:4]  # the ones that build models and the recipe; once they have begun, these have been looked at
 
 
 def open_experiment(options: argparse.Namespace, control: str | None = None) -> Experiment:
@@ -53,7 +53,13 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if control is not None:
         exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
     if options.redo or not ROUNDS.stamp_file(exp).exists():
+        if control is not None:
+            controls.check(exp.config, control, options.recipe)
         _check(exp.config)
+    if control is None and options.stop_stage >= PRETRAIN.number and (options.redo or not PRETRAIN.stamp_file(exp).exists()):
+        from cycle.models.pair import try_models
+
+        try_models(exp.config)
     return exp
 
 
@@ -93,7 +99,10 @@ def main(options: argparse.Namespace) -> int:
     for name in names:
         if name != "lm":
             open_experiment(options, name)  # for its mistakes
-    _refuse_another(exp, options.stage if options.redo else len(stage.STAGES))
+    kept = options.stage - 1 if options.redo else len(stage.STAGES)
+    _refuse_another(exp, kept)
+    if options.stage <= 5:  # scoring alone reads what is there
+        stage.refuse_others(exp, kept)
     exp.path.mkdir(parents=True, exist_ok=True)
     if ranks()[0] > 1 and names:
         raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
@@ -108,8 +117,6 @@ def main(options: argparse.Namespace) -> int:
     if options.redo:
         names = [*names, *(n for n in controls.decoded(exp) if options.stage == 5 and n not in names)]  # they are trained, and stay
         redo(exp, options.stage)
-    if options.stage <= 5:  # scoring alone reads what is there
-        stage.refuse_others(exp)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
@@ -130,14 +137,14 @@ def _refuse_another(exp: Experiment, kept: int) -> None:
     """Raises UserError for a folder that holds the experiment of another corpus or recipe.
 
     Args:
-        kept: the first stage that is forgotten; what lies before it stays.
+        kept: how many stages stay.
     """
     file = exp.path / "experiment.json"
     if not file.exists():
         return
     about = read_json(file)
-    for what, mine, stages in (("corpus", exp.corpus, stage.STAGES), ("recipe", exp.recipe, stage.STAGES[3:])):
-        begun = any(s.stamp_file(exp).exists() for s in stages if s.number < kept)
+    for what, mine, first in (("corpus", exp.corpus, 1), ("recipe", exp.recipe, ROUNDS.number)):
+        begun = any(s.stamp_file(exp).exists() for s in stage.STAGES[first - 1 : kept])
         if about.get(what) != mine and begun:
             raise UserError(f"holds an experiment of {what} {about.get(what)}, not {mine}", exp.path, "name another folder with --exp")
 

@@ -126,13 +126,16 @@ def _other(stage: Stage, exp: Experiment, what: str) -> UserError:
     return UserError(f"{title(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
 
 
-def refuse_others(exp: Experiment) -> None:
-    """Refuses settings under which any stage was not begun: what is made with them would not fit what is there.
+def refuse_others(exp: Experiment, kept: int) -> None:
+    """Refuses settings under which what stays was not begun: what is made with them would not fit it.
+
+    Args:
+        kept: how many stages stay.
 
     Raises:
         UserError: names the first stage and setting.
     """
-    for stage in STAGES:
+    for stage in STAGES[:kept]:
         old = None if stage.derived else _known(stage, exp)
         if old:
             new = stage.settings(exp)

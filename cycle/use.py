@@ -82,24 +82,43 @@ def transcribe(options: argparse.Namespace) -> int:
     return 0
 
 
-def synthesize(options: argparse.Namespace) -> int:
-    """Speaks a text in the corpus's own writing, or in tokens, into a WAV file."""
+def _tokens(exp: Experiment, text: str) -> list[str]:
+    """A text as tokens, of which it may already consist.
+
+    Raises:
+        UserError: it holds none, or one that the experiment does not know.
+    """
     from cycle.prepare import language_of
 
+    known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
+    words = text.split()
+    tokens = words if words and set(words) <= known else language_of(exp.corpus, exp.config.corpus.language).spell(text)
+    strangers = [t for t in tokens if t not in known]
+    if not tokens or strangers:
+        raise UserError(f"cannot say {text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt")
+    return tokens
+
+
+def _look(path: Path, ending: str) -> None:
+    """Raises UserError for a path under which a file of this kind cannot or should not be written."""
+    if path.is_dir():
+        raise UserError("is a folder", path, f"name a file in it: {path.name or 'NAME'}{ending}")
+    if path.suffix.lower() != ending:
+        raise UserError(f"would hold what {ending} files hold", path, f"name it {path.stem}{ending}")
+    if not path.parent.is_dir():
+        raise UserError("no such folder", path.parent)
+
+
+def synthesize(options: argparse.Namespace) -> int:
+    """Speaks a text in the corpus's own writing, or in tokens, into a WAV file."""
     exp = open_finished(options.path)
     if "tts" not in exp.config.models:
         raise UserError("has no synthesiser", options.path, "its models are those that `models` in its config.yaml names")
     folder = _round(exp, options.round)
-    known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
-    words = options.text.split()
-    tokens = words if words and set(words) <= known else language_of(exp.corpus, exp.config.corpus.language).spell(options.text)
-    strangers = [t for t in tokens if t not in known]
-    if not tokens or strangers:
-        raise UserError(
-            f"cannot say {options.text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt"
-        )
-    if not options.out.parent.is_dir():
-        raise UserError("no such folder", options.out.parent)
+    tokens = _tokens(exp, options.text)
+    for path, ending in ((options.out, ".wav"), (options.feats, ".npy")):
+        if path is not None:
+            _look(path, ending)
 
     from cycle.models.pair import load_tts, read_voices
     from cycle.models.vocoder import griffin_lim

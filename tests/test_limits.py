@@ -45,7 +45,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_what_cannot_be_is_named(key, value):
-    with pytest.raises(UserError, match=r"^features\.(hop|fmax): " if key == "features.n_fft" and value else f"^{key}: ".replace(".", r"\.")):
+    with pytest.raises(
+        UserError, match=r"^features\.(hop|fmax): " if key == "features.n_fft" and value else f"^{key}: ".replace(".", r"\.")
+    ):
         load("mini", "cycle", [f"{key}={value}"])
 
 

@@ -52,6 +52,8 @@ def read_audio(path: Path, fs: int) -> Array:
     mono = samples.mean(axis=1)
     if mono.size == 0:
         raise UserError("holds no samples", path)
+    if not np.isfinite(mono).all():
+        raise UserError("holds samples that are not numbers", path, "record or convert it again")
     return mono if rate == fs else librosa.resample(mono, orig_sr=rate, target_sr=fs)
 
 

@@ -59,7 +59,9 @@ class Cluster:
         if self.system == "local":
             from dask.distributed import LocalCluster
 
-            return LocalCluster(n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.ERROR)
+            return LocalCluster(
+                n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.ERROR
+            )
         import dask_jobqueue
 
         cluster = getattr(dask_jobqueue, SYSTEMS[self.system])(processes=1, **self.resources)

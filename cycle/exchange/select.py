@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cycle.data.schemas import LABEL, SPOKEN
 from cycle.data.table import Table
 from cycle.errors import UserError
 from cycle.eval.errors import distance
@@ -64,7 +65,10 @@ def confidence(labels: Table, number: int, context: dict[str, Any], keep: Any = 
     if by not in CONFIDENCES:
         raise UserError(f"confidence: no measure {by!r}", "select_labels", f"choose one of: {', '.join(CONFIDENCES)}")
     values = CONFIDENCES[by](labels)
-    count = min(len(values), round(of_round(keep, number) * context["pool"]))
+    share = of_round(keep, number)
+    if not 0 <= share <= 1:
+        raise UserError(f"confidence: keep: {share}", "select_labels", "a share from 0 to 1, or a list with one a round")
+    count = min(len(values), round(share * context["pool"]))
     if count == 0:
         return np.zeros(len(values), dtype=np.bool_), lambda i: f"confidence: none kept in round {number}"
     bar = np.sort(values)[::-1][count - 1]
@@ -121,13 +125,23 @@ class Selection:
 
 
 def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> None:
-    """Raises UserError where there is no such rule, or an argument that it does not take."""
+    """Raises UserError where there is no such rule, or an argument that it does not take: each is tried on nothing."""
+    nothing = Table([], SPOKEN if known is SYNTHETIC_RULES else LABEL)
+    context = {"pool": 0, "paired_tokens": set[str](), "frames_per_token": (1.0, 1.0)}
     for rule in rules:
         if rule.rule not in known:
             raise UserError(f"no selection rule {rule.rule!r}", where, f"choose one of: {', '.join(known)}")
         strangers = set(rule.args) - set(inspect.signature(known[rule.rule]).parameters)
         if strangers:
             raise UserError(f"rule {rule.rule!r} takes no {sorted(strangers)[0]!r}", where)
+        rounds = max([len(value) for value in rule.args.values() if isinstance(value, (list, tuple))], default=1)
+        try:
+            for number in range(1, max(1, rounds) + 1):
+                known[rule.rule](nothing, number, context, **rule.args)
+        except UserError as error:
+            raise UserError(error.what, where, error.remedy) from error
+        except (TypeError, ValueError, IndexError) as error:
+            raise UserError(f"rule {rule.rule!r} cannot work with {rule.args} ({error})", where) from error
 
 
 def select(items: Table, rules: Sequence[Rule], known: dict[str, RuleFunction], number: int, context: dict[str, Any]) -> Selection:

@@ -90,6 +90,5 @@ def load_weights(module: nn.Module, path: Path) -> None:
     except FileNotFoundError as error:
         raise UserError("no such checkpoint", path) from error
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint of this model
-        raise UserError(
-            f"is no checkpoint of this model ({str(error).splitlines()[0]})", path, "remove it or name the right one"
-        ) from error
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"is no checkpoint of this model ({said})", path, "remove it or name the right one") from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,45 +37,96 @@ def read_voices(exp: Experiment) -> Voices:
     return Voices(np.load(speakers, "r"), tuple(stats["f0"]), tuple(stats["energy"]), np.load(vectors, "r") if vectors.exists() else None)
 
 
-def _init(conf: Model, vocabulary: Vocabulary) -> tuple[dict, Path | None]:  # type: ignore[type-arg]
-    """The YAML and checkpoint to start from; with `init`, the checkpoint's own YAML counts.
+@dataclass(frozen=True)
+class _Source:
+    """What a model is built from: a YAML, the file that it is in, and the checkpoint to start from, if there is one."""
+
+    conf: dict[str, Any]
+    where: Path | str
+    init: Path | None = None
+
+    def tokens(self) -> list[str]:
+        return list(self.conf.get("token_list") or [])
+
+    def build[T: (EspnetRecognizer, EspnetSynthesizer)](self, make: Callable[[dict[str, Any]], T]) -> T:
+        """Lets ESPnet build it, and fills it.
+
+        Raises:
+            UserError: ESPnet cannot, or the checkpoint is another model's.
+        """
+        try:
+            model = make(self.conf)
+        except UserError as error:
+            raise UserError(error.what, self.where, error.remedy) from error
+        except Exception as error:  # of any kind, whatever a class of ESPnet makes of an argument that it does not know or cannot use
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(
+                f"ESPnet cannot build this model ({said})", self.where, "its keys are those of ESPnet's training YAML"
+            ) from error
+        if self.init:
+            load_weights(model.model, self.init)
+        return model
+
+
+def _source(conf: Model) -> _Source:
+    """With `init`, the checkpoint's own YAML counts.
 
     Raises:
-        UserError: the checkpoint's tokens are not the experiment's.
+        UserError: there is no such file.
     """
     if conf.init is None:
-        return model_conf(conf), None
+        return _Source(model_conf(conf), conf.config)
     path = Path(conf.init).resolve()
     config = path.parent / "config.yaml"
     if not path.is_file() or not config.is_file():
         raise UserError("no checkpoint with a config.yaml beside it", path, "name ESPnet's model.pth")
-    values = read_yaml(config)
-    if list(values.get("token_list", [])) != vocabulary.tokens:
-        raise UserError("its token list is not that of the corpus", config, "give the corpus the same tokens (tokens/tokens.txt)")
-    return values, path
+    return _Source(read_yaml(config), config, path)
+
+
+def _same_tokens(source: _Source, vocabulary: Vocabulary) -> None:
+    if source.init and source.tokens() != vocabulary.tokens:
+        raise UserError("its token list is not that of the corpus", source.where, "give the corpus the same tokens (tokens/tokens.txt)")
 
 
 def build_asr(config: Config, vocabulary: Vocabulary) -> EspnetRecognizer:
-    """A fresh recogniser, or the one of `asr.init`."""
+    """A fresh recogniser, or the one of `asr.init`.
+
+    Raises:
+        UserError: one that cannot be built, whose tokens are others, or that cannot decode as the configuration says.
+    """
     from cycle.models.espnet_asr import EspnetRecognizer
 
-    conf, init = _init(config.asr, vocabulary)
-    model = EspnetRecognizer(vocabulary, config.features.n_mels, conf, config.augment)
-    if init:
-        load_weights(model.model, init)
+    source = _source(config.asr)
+    _same_tokens(source, vocabulary)
+    model = source.build(lambda conf: EspnetRecognizer(vocabulary, config.features.n_mels, conf, config.augment))
     model.fits(config.decode)  # now, not after hours of training
     return model
 
 
 def build_tts(config: Config, vocabulary: Vocabulary, voices: Voices) -> EspnetSynthesizer:
-    """A fresh synthesiser, or the one of `tts.init`."""
+    """A fresh synthesiser, or the one of `tts.init`. Raises as `build_asr` does."""
     from cycle.models.espnet_tts import EspnetSynthesizer
 
-    conf, init = _init(config.tts, vocabulary)
-    model = EspnetSynthesizer(vocabulary, voices, config.features.n_mels, conf)
-    if init:
-        load_weights(model.model, init)
-    return model
+    source = _source(config.tts)
+    _same_tokens(source, vocabulary)
+    return source.build(lambda conf: EspnetSynthesizer(vocabulary, voices, config.features.n_mels, conf))
+
+
+def try_models(config: Config) -> None:
+    """Builds the models once with tokens and a voice that stand in for the corpus's, before there are any.
+
+    Raises:
+        UserError: as `build_asr` does, but for the tokens.
+    """
+    for name in config.models:
+        source = _source(config.asr if name == "asr" else config.tts)
+        vocabulary = Vocabulary(source.tokens() if source.init else ["<blank>", "<unk>", "a", "b", "<sos/eos>"])
+        if name == "asr":
+            build_asr(config, vocabulary)
+        else:
+            size = (source.conf.get("tts_conf") or {}).get("spk_embed_dim") if source.init else None
+            vectors = np.zeros((1, size), np.float32) if size else None
+            build_tts(config, vocabulary, Voices(np.array(["nobody"]), (0.0, 1.0), (0.0, 1.0), vectors))
 
 
 def load_asr(folder: Path, config: Config, device: torch.device) -> EspnetRecognizer:

@@ -25,6 +25,12 @@ from cycle.models.vocabulary import Vocabulary
 
 Name = Literal["asr", "tts"]
 
+# Streams by what their utterances have.
+ALIGNED = frozenset({"paired", "pseudo"})  # speech, a text, and how long each token is
+TEXTS = ALIGNED | {"synthetic", "speech", "labelled"}  # speech with its text, whoever wrote it
+HEARD = TEXTS | {"recordings"}  # speech
+READ = TEXTS | {"text"}  # a text
+
 
 @dataclass
 class Models:
@@ -83,6 +89,7 @@ class Objective(Protocol):
 
     An objective may also have
 
+    - `streams: frozenset[str]`: those that it can learn from; others are refused;
     - `needs_texts: bool`: without true texts it has nothing to learn from, and streams that have none are refused;
     - `needs_labels: bool`: it reads N-best lists with probabilities, and other streams than `labelled` are refused;
     - `graphs: bool`: its loss is one that models can replay (CUDA graphs), so that its batches should have few shapes;
@@ -129,9 +136,15 @@ def create(use: str, args: dict[str, Any], where: str) -> Objective:
     """
     module, _, name = use.partition(":")
     try:
-        made: Objective = getattr(importlib.import_module(module), name)(**args)
+        kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"use: {use!r} names no objective ({error})", where, "write package.module:Class") from error
-    except TypeError as error:
+    try:
+        made: Objective = kind(**args)
+    except UserError as error:  # it knows its arguments, not where they stand
+        raise UserError(error.what, f"{where}.args", error.remedy) from error
+    except (TypeError, ValueError) as error:
         raise UserError(f"args of {use!r}: {error}", where) from error
+    if not callable(made) or not isinstance(getattr(made, "trains", None), (set, frozenset)):
+        raise UserError(f"use: {use!r} is no objective", where, "it must be callable, and `trains` a set of asr and tts")
     return made

@@ -23,7 +23,7 @@ from cycle.device import send
 from cycle.errors import UserError
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.synthesizer import Action, Spread
-from cycle.objectives.base import Models, Name, Origin, nothing
+from cycle.objectives.base import ALIGNED, HEARD, READ, TEXTS, Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge
 from cycle.objectives.sequence import branch, filled, heard, list_search
 
@@ -83,6 +83,7 @@ class AsrDpo:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = HEARD
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class AsrSelfPlay:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = TEXTS
 
     def __init__(self, beta: float = 0.1, by: Branch = "ctc", temperature: float = 1.0, varied: bool = False):
         self.beta, self.by, self.temperature, self.varied = positive(beta), branch(by), positive(temperature), varied
@@ -181,6 +183,7 @@ class TtsDpo:
     """
 
     trains: frozenset[Name] = frozenset({"tts"})
+    streams = READ
     NAMES = ("heard", "heard_logp", "speaker")
 
     def __init__(
@@ -236,6 +239,7 @@ class TtsSelfPlay:
     """
 
     trains: frozenset[Name] = frozenset({"tts"})
+    streams = ALIGNED
 
     def __init__(self, spread: Mapping[str, float] | None = None, beta: float = 0.1):
         self.spread, self.beta = spread_of(spread), positive(beta)

@@ -16,7 +16,7 @@ from cycle.device import send
 from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.models.recognizer import Recognizer
-from cycle.objectives.base import Models, Name, Origin, nothing
+from cycle.objectives.base import HEARD, Models, Name, Origin, nothing
 from cycle.objectives.sequence import filled
 from cycle.settings import Search
 
@@ -64,6 +64,7 @@ class PseudoLabel:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = HEARD
 
     def __init__(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from cycle.errors import UserError
-from cycle.objectives.base import Objective, create
+from cycle.objectives.base import HEARD, READ, TEXTS, Objective, create
+from cycle.objectives.judging import TextJudge
+from cycle.rewards import units
 from cycle.settings import Config, ObjectiveConf
 
 log = logging.getLogger("cycle")
-TEXTS = {"paired", "pseudo", "synthetic", "speech", "labelled"}  # streams of speech with its text, whoever wrote it
-STREAMS = TEXTS | {"text", "recordings"}
+STREAMS = HEARD | READ
 
 
 def objectives(config: Config) -> dict[str, Objective]:
@@ -19,7 +20,8 @@ def objectives(config: Config) -> dict[str, Objective]:
     Built before anything runs, they tell of a mistake in the recipe at once and not after pretraining.
 
     Raises:
-        UserError: an objective, an argument or a stream that does not exist, or one that needs texts or labels on streams that have none.
+        UserError: an objective, an argument or a stream that does not exist, or that does not have what the objective needs; or a round
+            without any.
     """
     made = {}
     for name, conf in config.rounds.objectives.items():
@@ -33,12 +35,30 @@ def objectives(config: Config) -> dict[str, Objective]:
         if not objective.trains <= set(config.models):
             log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
             continue
+        usable = getattr(objective, "streams", STREAMS)
+        if not conf.streams() <= usable:
+            stranger = min(conf.streams() - usable)
+            raise UserError(f"it has no use for {stranger!r}", f"{where}.mix", f"choose among: {', '.join(sorted(usable))}")
         if getattr(objective, "needs_texts", False):
             _refuse_without_texts(conf, config.rounds.count, where)
         if getattr(objective, "needs_labels", False):
             _refuse_without_labels(conf, where)
+        judge = getattr(objective, "judge", None)
+        if isinstance(judge, TextJudge):
+            _refuse_level(config.corpus.language, judge.level, where)
         made[name] = objective
+    for number in range(1, config.rounds.count + 1):
+        if not any(config.rounds.objectives[name].shares(number) for name in made):
+            what = f"nothing is trained in round {number}: no objective has both a weight above 0 and a mix"
+            raise UserError(what, "rounds.objectives", "give one of them both")
     return made
+
+
+def _refuse_level(language: str, level: str, where: str) -> None:
+    try:
+        units(language, level)
+    except UserError as error:
+        raise UserError(f"level: {error.what}", f"{where}.args", error.remedy) from error
 
 
 def _refuse_without_texts(conf: ObjectiveConf, rounds: int, where: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cycle.data.batch import Batch, Loss
 from cycle.errors import UserError
-from cycle.objectives.base import Models, Name, Origin
+from cycle.objectives.base import ALIGNED, TEXTS, Models, Name, Origin
 
 SCHEDULES: dict[str, tuple[Callable[[float, float], float], float]] = {
     "linear": (lambda i, k: 1 - k * i, 0.01),
@@ -60,6 +60,7 @@ class AsrScheduledSampling(_Scheduled):
     `cycle.models.attention.own_inputs`)."""
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = TEXTS
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         share = self.own_share(step)
@@ -75,6 +76,7 @@ class TtsScheduledSampling(_Scheduled):
     """
 
     trains: frozenset[Name] = frozenset({"tts"})
+    streams = ALIGNED
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         if models.tts.needs_durations:

@@ -14,7 +14,7 @@ from cycle.data.batch import Batch, Loss
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models.recognizer import Branch
-from cycle.objectives.base import Models, Name, Origin, nothing
+from cycle.objectives.base import HEARD, Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge, skipped
 from cycle.settings import Search
 
@@ -84,6 +84,7 @@ class Scst:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = HEARD
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class Mwer:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = HEARD
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from cycle.data.batch import Batch, Loss
 from cycle.device import send
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.speaker import long_term_spectrum
-from cycle.objectives.base import Models, Name, Origin, chosen, nothing
+from cycle.objectives.base import HEARD, READ, TEXTS, Models, Name, Origin, chosen, nothing
 from cycle.objectives.sequence import Scst, branch, expected_risk
 
 
@@ -28,6 +28,8 @@ class TtsThroughAsr:
         trains: tts, asr, or both; the other is frozen.
         by: the recogniser's branch that listens.
     """
+
+    streams = READ
 
     def __init__(self, trains: Sequence[str] = ("tts",), by: Branch = "ctc"):
         self.trains: frozenset[Name] = chosen(trains, "asr tts")
@@ -50,6 +52,7 @@ class SpeakerConsistency:
     """
 
     trains: frozenset[Name] = frozenset({"tts"})
+    streams = TEXTS
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None, "mix: paired (or pseudo, synthetic): a voice needs a recording"
@@ -70,6 +73,7 @@ class AsrThroughTts:
     """
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = frozenset({"speech"})  # with lists that the synthesiser has judged
 
     def __init__(self, scale: float = 1.0):
         self.scale = scale
@@ -97,6 +101,8 @@ class AsrThroughTtsGumbel:
         temperature: of the softmax behind the one-hots; drawing is at 1.
         trains: asr, tts, or both; the other is frozen.
     """
+
+    streams = HEARD
 
     def __init__(self, temperature: float = 1.0, trains: Sequence[str] = ("asr",)):
         self.trains: frozenset[Name] = chosen(trains, "asr tts")

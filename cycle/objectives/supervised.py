@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from cycle.data.batch import Batch, Loss
-from cycle.objectives.base import Models, Name
+from cycle.objectives.base import ALIGNED, TEXTS, Models, Name
 
 
 class AsrSupervised:
     """ESPnet's CTC/attention loss."""
 
     trains: frozenset[Name] = frozenset({"asr"})
+    streams = TEXTS
     graphs = True
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
@@ -20,6 +21,7 @@ class TtsSupervised:
     """ESPnet's synthesis loss: features, and for FastSpeech2 durations, pitch and energy."""
 
     trains: frozenset[Name] = frozenset({"tts"})
+    streams = ALIGNED
     graphs = True
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:

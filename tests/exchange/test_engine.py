@@ -86,6 +86,11 @@ def test_a_shard_that_fails_every_time_is_an_error(tmp_path):
 def test_every_shipped_cluster_opens_and_strangers_are_named(tmp_path, monkeypatch):
     import dask_jobqueue
 
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"slurm\.yaml: sbatch is not there"):
+        open_cluster("slurm", "auto")
+    open_cluster("local", "auto")
+    monkeypatch.setattr("shutil.which", lambda name: name)
     for file in (ROOT / "conf/cluster").glob("*.yaml"):
         assert open_cluster(file.stem, "auto").system == file.stem
     for name in SYSTEMS.values():

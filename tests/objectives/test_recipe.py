@@ -26,7 +26,24 @@ def test_every_recipe_and_control_is_built(recipe, control):
         ([f"{MWER}.args.nbest=1"], "a list needs two hypotheses"),
         ([f"{MWER}.mix={{paired: 0, recordings: 1}}"], "recordings have none"),
         ([f"{MWER}.mix={{paired: [1, 1, 0], recordings: 1}}", "rounds.count=3"], "recordings have none"),
-        ([f"{MWER}.mix={{paired: 0, recordings: 1, text: 1}}"], "recordings and text have none"),
+        ([f"{MWER}.mix={{paired: 0, recordings: 1, text: 1}}"], "it has no use for 'text'"),
+        (
+            ["rounds.objectives.asr_supervised.mix={text: 1}"],
+            r"asr_supervised\.mix: it has no use for 'text'; choose among: labelled, paired",
+        ),
+        (["rounds.objectives.asr_supervised.mix={paired: 1, recordings: [0, 1]}"], "it has no use for 'recordings'"),
+        (["rounds.objectives.tts_supervised.mix={synthetic: 1}"], "it has no use for 'synthetic'; choose among: paired, pseudo"),
+        ([f"{MWER}.use=pathlib:Path"], "is no objective"),
+        ([f"{MWER}.args.level=foo"], r"asr_mwer\.args: level: "),
+        ([f"{MWER}.args.reward={{error_rate: x}}"], r"asr_mwer: args of .*could not convert"),
+        (
+            [
+                "rounds.objectives={asr_supervised: {mix: {paired: [1, 0]}}, tts_supervised: {weight: 0}, asr_mwer: {weight: 0}, "
+                "asr_mwer_recordings: {weight: 0}}",
+                "rounds.count=2",
+            ],
+            "nothing is trained in round 2",
+        ),
         (["rounds.objectives.asr_mwer_recordings.mix={labelled: 0, speech: 1}"], "needs labels, and speech has none"),
         (["rounds.objectives.asr_mwer_recordings.mix={labelled: 1, paired: [0, 1]}"], "needs labels, and paired has none"),
     ],

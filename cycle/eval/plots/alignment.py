@@ -20,6 +20,7 @@ from cycle.eval.style import RED, Style
 BANDS = 40  # of the spectrograms shown: mel bands are averaged in pairs
 ROUNDS = 3  # side by side
 CROWD = 24  # more tokens than that cannot be read beside each other
+LABELS = 15  # beside a picture
 PICTURES = ("recording", "posterior", "attention", "synthetic")
 SPANS = {"recording": "alignment", "synthetic": "duration"}
 NAMES = {
@@ -146,7 +147,7 @@ def _show(axes: Axes, cells: Rows, kind: str, style: Style) -> None:
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, vmin=scale[0], vmax=scale[1], cmap=colors, interpolation="nearest")
     labels = [str(r["label"]) for r in cells if r["start"] == cells[0]["start"]]
     if any(labels):
-        shown = range(0, len(labels), math.ceil(len(labels) / CROWD))
+        shown = range(0, len(labels), math.ceil(len(labels) / LABELS))
         axes.set_yticks(shown, [plain(labels[i]) for i in shown], fontsize=max(3.0, min(style.small - 2, 46 / len(shown))))
     else:
         axes.set_yticks([])
@@ -159,11 +160,12 @@ def grid_of(cells: Rows) -> NDArray[np.float64]:
 
 
 def _spans(axes: Axes, spans: Rows, style: Style) -> None:
-    """Where each token begins and ends."""
+    """Where each token begins and ends; where there are many, thin lines through which the picture can be seen."""
+    fine = min(1.0, CROWD / max(1, len(spans)))
     for row in spans:
         start, end = float(row["start"] or 0), float(row["end"] or 0)
-        for x in (start, end):
-            axes.axvline(x, color=RED, linewidth=0.4, alpha=0.9)
+        for x in (start, end) if fine == 1.0 else (start,):
+            axes.axvline(x, color=RED, linewidth=0.4 * max(0.5, fine), alpha=0.9 * fine)
         if end > start and len(spans) <= CROWD:
             axes.text(
                 (start + end) / 2, BANDS * 0.97, plain(str(row["label"])), rotation=90, ha="center", va="top", fontsize=style.small - 2.5,

@@ -19,6 +19,7 @@ from cycle.eval.style import COLORS, GREY, Style
 from cycle.eval.tables import p_value
 
 RESAMPLES = 10_000
+HATCHES = ("", "///", "...", "xxx", "---")
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,23 @@ def compared_table(told: list[Told]) -> Rows:
 
 
 def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
+    """A group of bars for each experiment, a system in the same colour and hatching in all of them."""
     axes: Axes = canvas.add_subplot()
     groups = list(dict.fromkeys(str(r["experiment"]) for r in rows))
-    systems = list(dict.fromkeys(str(r["system"]) for r in rows))
-    canvas.set_size_inches(style.column, 0.8 + 0.15 * len(rows) + 0.1 * len(groups))
+    others = [s for s in dict.fromkeys(str(r["system"]) for r in rows) if s != "baseline"]
+    canvas.set_size_inches(style.column, 0.8 + 0.15 * len(rows) + 0.2 * len(groups))
     place, ticks = 0.0, []
     for group in groups:
-        mine = [r for r in rows if r["experiment"] == group]
-        ticks.append(place + (len(mine) - 1) / 2)
-        for row in mine:
-            index = systems.index(str(row["system"]))
-            color = GREY if row["system"] == "baseline" else COLORS[index % 7]
-            axes.barh(place, percent(row["rate"]), 0.85, color=color, alpha=0.85)
-            axes.errorbar([percent(row["rate"])], [place], xerr=whiskers([row]), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
-            axes.text(0.5, place, f" {short(row['system'], 24)}", va="center", fontsize=style.small - 1.5, color="white")
+        axes.text(0.01, place, short(group, 40), transform=axes.get_yaxis_transform(), va="center", fontsize=style.small)
+        for row in (r for r in rows if r["experiment"] == group):
             place += 1
-        place += 0.6
-    axes.set_yticks(ticks, [short(group, 16) for group in groups])
+            ticks.append((place, short(row["system"], 16)))
+            index = others.index(str(row["system"])) if row["system"] != "baseline" else -1
+            look = {"color": COLORS[index % 6] if index >= 0 else GREY, "hatch": HATCHES[index % 5] if index >= 0 else ""}
+            axes.barh(place, percent(row["rate"]), 0.85, edgecolor="white", linewidth=0.4, **look)
+            axes.errorbar([percent(row["rate"])], [place], xerr=whiskers([row]), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
+        place += 1.4
+    axes.set_yticks(*zip(*ticks, strict=True), fontsize=style.small - 1)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("test error (%), 95 % interval")
