@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,31 @@ def _named(folder: str, name: str, kind: str) -> Path:
     return path
 
 
+class _Unique(yaml.SafeLoader):
+    """The safe loader, which lets no key stand twice: YAML would take the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def line_of(path: Path, key: str) -> int | None:
+    """The line on which a dotted key stands in a YAML file, or on which what is nearest above it does; None where none of it does."""
+    node, line = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), None
+    for part in key.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((name, value) for name, value in pairs if name.value == part), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a mapping by the safe loader.
 
@@ -53,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: unreadable, not YAML, or no mapping; names file and line.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _Unique)  # a safe loader
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", path) from error
     except UnicodeDecodeError as error:
@@ -74,6 +100,8 @@ def _merge(base: DictConfig, value: Any, where: str | Path) -> DictConfig:
         return OmegaConf.merge(base, value)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None)
+        line = line_of(ROOT / where, str(key)) if (ROOT / where).is_file() else None
+        where = f"{where}:{line}" if line else where
         raise UserError(f"key {key!r}: {str(error.msg or error).splitlines()[0]}", where, "conf/base.yaml lists every key") from error
 
 
@@ -216,7 +244,7 @@ def needs_no_tts(config: Config) -> None:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.structured(config))  # type: ignore[return-value]
+    return asdict(config)
 
 
 @cache

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from cycle import controls, stage
-from cycle.config import ROOT, as_dict, load, needs_no_tts
+from cycle.config import ROOT, as_dict, line_of, load, needs_no_tts
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -55,7 +55,7 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.redo or not ROUNDS.stamp_file(exp).exists():
         if control is not None:
             controls.check(exp.config, control, options.recipe)
-        _check(exp.config)
+        _check(exp.config, options.recipe)
     if control is None and options.stop_stage >= PRETRAIN.number and (options.redo or not PRETRAIN.stamp_file(exp).exists()):
         from cycle.models.pair import try_models
 
@@ -63,14 +63,19 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     return exp
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, recipe: str) -> None:
     """Raises UserError for a recipe that cannot be trained: it is heard of now, not after pretraining."""
     from cycle.objectives.recipe import objectives  # and with it torch, which a finished run is looked through without
 
-    needs_no_tts(config)
-    objectives(config)
-    select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
-    select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
+    try:
+        needs_no_tts(config)
+        objectives(config)
+        select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
+        select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
+    except UserError as error:
+        file = f"conf/recipes/{recipe}.yaml"
+        line = line_of(ROOT / file, str(error.where))
+        raise UserError(error.what, f"{file}:{line}: {error.where}" if line else error.where, error.remedy) from error
 
 
 def redo(exp: Experiment, first: int) -> None:

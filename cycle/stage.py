@@ -117,8 +117,8 @@ def _known(stage: Stage, exp: Experiment) -> dict[str, Any] | None:
     file = stage.stamp_file(exp)
     if not file.exists():
         return None
-    old: dict[str, Any] = read_json(file)
-    return old | {"settings": {k: v for k, v in defaults().items() if k in stage.settings(exp)} | old["settings"]}
+    old, mine = read_json(file), stage.settings(exp)
+    return {**old, "settings": {k: v for k, v in defaults().items() if k in mine} | old["settings"]}
 
 
 def _other(stage: Stage, exp: Experiment, what: str) -> UserError:

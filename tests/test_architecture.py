@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cycle"
 
 # A room may import itself and what stands above it. Files that are not named here are verbs, which may import everything.
 FLOORS = [
-    {"errors", "files", "settings", "config", "device", "experiment", "log", "stage"},
+    {"errors", "files", "settings", "limits", "config", "device", "experiment", "log", "stage"},
     {"data"},
     {"models"},
     {"rewards", "eval"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cycle.config import ROOT, as_dict, available, corpora, flatten, load, needs_no_tts, read_yaml
+from cycle.config import ROOT, as_dict, available, corpora, flatten, line_of, load, needs_no_tts, read_yaml
 from cycle.errors import UserError
 
 
@@ -72,12 +72,36 @@ def test_yaml_faults_name_file_and_line(tmp_path):
     file.write_text("a: 1\nb: [1,\n")
     with pytest.raises(UserError, match=r"a\.yaml:\d+: is not valid YAML"):
         read_yaml(file)
+    file.write_text("a: {c: 1}\nb: 2\na: {d: 2}\n")
+    with pytest.raises(UserError, match=r"a\.yaml:3: is not valid YAML \(key 'a' stands twice\)"):
+        read_yaml(file)
+    file.write_text("x: &x {a: 1}\ny: {<<: *x, b: 2}\nz: {a: 1}\n")
+    assert read_yaml(file)["y"] == {"a": 1, "b": 2}
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="UTF-8"):
         read_yaml(file)
     file.write_text("!!python/object/apply:os.system ['true']")
     with pytest.raises(UserError):
         read_yaml(file)
+
+
+def test_lines_of_keys(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("# a recipe\na:\n  b:\n    c: 1\n  d: {e: 2}\n")
+    assert [line_of(file, key) for key in ("a", "a.b", "a.b.c", "a.d.e", "a.b.x.y", "x")] == [2, 3, 4, 5, 3, None]
+
+
+def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
+    recipes = ROOT / "conf/recipes"
+    (tmp_path / "conf").mkdir()
+    for folder in ("conf/presets", "conf/controls", "conf/base.yaml", "egs"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "conf/recipes").mkdir()
+    monkeypatch.setattr("cycle.config.ROOT", tmp_path)
+    mine, text = tmp_path / "conf/recipes/mine.yaml", (recipes / "supervised.yaml").read_text()
+    mine.write_text(text + "  updates: many\n")
+    with pytest.raises(UserError, match=rf"conf/recipes/mine\.yaml:{len(text.splitlines()) + 1}: key 'rounds\.updates'"):
+        load("mini", "mine", [])
 
 
 def test_selection_rules_of_recipes_exist():

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from cycle import controls
+import cycle.run
+from cycle import controls, stage
 from cycle.__main__ import dispatch
 from cycle.config import ROOT, load
 from cycle.errors import UserError
@@ -67,8 +68,36 @@ def test_scores_alone_may_be_made_with_what_is_there(copy):
     assert "hop: 256" in (copy / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--stage", "5", "--redo"], ["tts_only", "lm"]),
+        (["--stage", "5", "--redo", "--controls", "tts_only,oracle"], ["tts_only", "oracle", "lm"]),
+        (["--stage", "5"], []),
+        (["--stage", "4", "--redo"], []),  # forgotten
+    ],
+)
+def test_what_was_decoded_is_decoded_again(copy, monkeypatch, words, wanted):
+    for name in ("tts_only", "lm"):
+        (copy / "decode" / name).mkdir(exist_ok=True)
+        (copy / "decode" / name / "test.jsonl").touch()
+    seen = []
+    monkeypatch.setattr(controls, "run", lambda exp, names, *_: seen.append(names))
+    for name in ("run", "refuse"):
+        monkeypatch.setattr(stage, name, lambda *_: None)
+    for name in ("redo", "list_systems"):
+        monkeypatch.setattr(cycle.run, name, lambda *_: None)
+    try:
+        run(copy, *words)
+    finally:
+        for name in ("tts_only", "lm"):
+            shutil.rmtree(copy / "decode" / name)
+    assert seen == [wanted]
+
+
+@pytest.mark.all
 def test_decoding_again_keeps_the_controls(copy):
-    run(copy, "--controls", "lm,more_steps")
+    run(copy, "--controls", "lm,more_steps", "--stop-stage", "6")
     systems = set(read_json(copy / "summary.json")["systems"])
     assert systems == {"baseline", "cycle", "lm", "more_steps"}
     rounds = (copy / "controls/more_steps/rounds.json").stat().st_mtime_ns
@@ -85,7 +114,10 @@ def test_decoding_again_keeps_the_controls(copy):
         (["--data", ""], "--data: is empty"),
         (["--cluster", "slurm"], "sbatch is not there"),
         (["--", "asr.conf.encoder=foo"], "ESPnet cannot build this model"),
-        (["--", "rounds.objectives.asr_supervised.mix={text: 1}"], "it has no use for 'text'"),
+        (
+            ["--", "rounds.objectives.asr_supervised.mix={text: 1}"],
+            r"conf/recipes/cycle\.yaml:6: rounds\.objectives\.asr_supervised\.mix: it has no",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path, monkeypatch, words, said):
@@ -108,11 +140,12 @@ def test_a_control_says_what_it_speaks_of():
 
 
 ORPHANS = """
-import subprocess, sys, time
+import signal, sys
 from pathlib import Path
 from types import SimpleNamespace
 from cycle import controls
 from cycle.run import lock
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background takes away
 held = lock(Path(sys.argv[1]))
 controls._command = lambda name: [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
 exp = SimpleNamespace(config=SimpleNamespace(models=["asr"]), path=Path(sys.argv[1]))
