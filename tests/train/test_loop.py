@@ -1,5 +1,6 @@
 """Training: killed and resumed equals uninterrupted, to the bit; averages, schedules, divergence."""
 
+import itertools
 import math
 import shutil
 
@@ -8,6 +9,7 @@ import torch
 
 from cycle.data.batch import Loss
 from cycle.device import fabric
+from cycle.objectives.base import nothing
 from cycle.settings import Optimizer, Run
 from cycle.train import loop
 from cycle.train.loop import Diverged, Task, Trainer
@@ -83,6 +85,22 @@ def test_it_learns_and_leaves_the_average(tmp_path):
     x = torch.tensor([[1.0], [3.0], [7.0]])
     assert not model.training
     assert (model.net(x) - 2 * x).abs().mean() < 5
+
+
+def test_a_step_with_nothing_to_learn_from_moves_nothing(tmp_path):
+    """Not even by what the optimizer remembers of the steps before it."""
+
+    class Now(Objective):
+        def __call__(self, batch, models, step):
+            loss = super().__call__(batch, models, step)
+            seen.append([p.detach().clone() for p in models.net.parameters()])
+            return loss if step % 4 == 3 else nothing(torch.device("cpu"), loss.stats)
+
+    seen = []
+    _, job = trainer(tmp_path, Now(), updates=12)
+    job.fit()
+    same = [all(torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(seen)]
+    assert same == [False, True, True, True] * 2  # from step 3 on
 
 
 def test_divergence_is_told(tmp_path):
