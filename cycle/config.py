@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -51,25 +52,49 @@ class _Unique(yaml.SafeLoader):
     """The safe loader, which lets no key stand twice: YAML would take the last one and say nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set[str]()
+        seen = set[tuple[str, str]]()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
+                if (key.tag, key.value) in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-                seen.add(key.value)
+                seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
 def line_of(path: Path, key: str) -> int | None:
-    """The line on which a dotted key stands in a YAML file, or on which what is nearest above it does; None where none of it does."""
+    """The line on which a dotted key stands in a YAML file; None where it does not."""
     node, line = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), None
     for part in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found = next(((name, value) for name, value in pairs if name.value == part), None)
         if found is None:
-            break
+            return None
         line, node = found[0].start_mark.line + 1, found[1]
     return line
+
+
+def _holds(value: Any, said: Any) -> bool:
+    """Whether a value is what a file said, and more only where the file was silent."""
+    if isinstance(value, dict) and isinstance(said, dict):
+        return all(key in value and _holds(value[key], part) for key, part in said.items())
+    if isinstance(value, list) and isinstance(said, list):
+        return len(value) == len(said) and all(map(_holds, value, said))
+    return bool(value == said)
+
+
+def place_of(key: str, config: Config, files: Sequence[str]) -> str:
+    """A dotted key with file and line, where one of these files of the repository has set it."""
+    value: Any = as_dict(config)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    for file in files:
+        line = line_of(ROOT / file, key)
+        said: Any = read_yaml(ROOT / file)
+        for part in key.split(".") if line else ():
+            said = said[part]
+        if line and _holds(value, said):
+            return f"{file}:{line}: {key}"
+    return key
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -100,7 +125,8 @@ def _merge(base: DictConfig, value: Any, where: str | Path) -> DictConfig:
         return OmegaConf.merge(base, value)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None)
-        line = line_of(ROOT / where, str(key)) if (ROOT / where).is_file() else None
+        file = None if str(where).startswith("-- ") else ROOT / where  # what was typed may be longer than names can be
+        line = line_of(file, str(key)) if file and file.is_file() else None
         where = f"{where}:{line}" if line else where
         raise UserError(f"key {key!r}: {str(error.msg or error).splitlines()[0]}", where, "conf/base.yaml lists every key") from error
 

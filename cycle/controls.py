@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import replace
 from typing import IO
 
 from cycle import stage
-from cycle.config import as_dict, available
+from cycle.config import OTHERS, ROOT, as_dict, available, read_yaml
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
@@ -21,6 +22,7 @@ from cycle.settings import Config
 
 log = logging.getLogger("cycle")
 PATIENCE = 5.0  # seconds
+ROUNDS = stage.STAGES[3]
 NAMES = ("more_steps", "pseudo_only", "tts_only", "lm", "oracle")
 
 type Open = Callable[[str], Experiment]  # a control of the experiment at hand, by name
@@ -43,16 +45,31 @@ def wanted(text: str) -> list[str]:
 
 
 def check(config: Config, control: str, recipe: str) -> None:
-    """Raises UserError where a control has no objective to speak of: it knows the supervised ones by their names."""
-    known = [f"{name}_supervised" for name in config.models]
-    if not set(known) & set(config.rounds.objectives):
+    """Raises UserError where a control speaks of no objective that the recipe has: it knows them by their names."""
+    said = read_yaml(ROOT / "conf/controls" / f"{control}.yaml").get("rounds", {}).get("objectives", {})
+    known = [name for name in said if name != OTHERS]
+    if known and not set(known) & set(config.rounds.objectives):
         what = f"control {control} trains {' and '.join(known)}, and the recipe has {', '.join(config.rounds.objectives) or 'nothing'}"
-        raise UserError(what, f"conf/recipes/{recipe}.yaml", "name its supervised objectives so; weight: 0.0 where only controls want one")
+        raise UserError(what, f"conf/recipes/{recipe}.yaml", "name its objectives so; weight: 0.0 where only controls want one")
 
 
-def decoded(exp: Experiment) -> list[str]:
-    """The controls that have been decoded."""
-    return [name for name in wanted("all") if (exp.decoded(name) / "test.jsonl").exists()]
+def trained(exp: Experiment) -> list[str]:
+    """The controls whose rounds are done; `lm`, which has none, once it was decoded."""
+    stamps = {name: ROUNDS.stamp_file(inside(exp, name, exp.config)) for name in wanted("all")}
+    return [n for n, stamp in stamps.items() if (stamp.exists() and read_json(stamp)["done"]) or (n == "lm" and exp.decoded(n).is_dir())]
+
+
+def forget_decoding(exp: Experiment) -> None:
+    """What stage 5 made, of controls too; which of them there are is still to be seen."""
+    for system in exp.path.glob("decode/*"):
+        if system.is_dir():
+            shutil.rmtree(system)
+        else:
+            system.unlink()
+        if system.name == "lm":
+            system.mkdir()
+    for stamp in exp.path.glob("controls/*/stamps/5_decode.json"):
+        stamp.unlink()
 
 
 def inside(main: Experiment, control: str, config: Config) -> Experiment:
@@ -83,8 +100,9 @@ def run(exp: Experiment, names: list[str], jobs: int, open_control: Open, lock: 
     running: list[subprocess.Popen[bytes]] = []
 
     def work(name: str) -> tuple[str, int]:
-        running.append(subprocess.Popen(_command(name), env=env, pass_fds=held))
-        return name, running[-1].wait()
+        process = subprocess.Popen(_command(name), env=env, pass_fds=held)
+        running.append(process)
+        return name, process.wait()
 
     with ThreadPoolExecutor(jobs) as pool:
         try:

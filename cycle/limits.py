@@ -15,15 +15,15 @@ FREE = ("corpus.options.*", "*.args.*", "asr.conf.*", "tts.conf.*")  # read by o
 # Keys by what they may be; a key that is in none of these groups is only finite.
 FROM_ONE = (
     "features.fs", "features.n_fft", "features.hop", "features.n_mels",
-    "*.updates", "*_updates", "*.batch_frames", "*.channels", "*.convs", "*.subsample",
+    "*.updates", "*.batch_frames", "*.channels", "*.convs", "*.subsample",
     "voices.size", "voices.longest", "pools.paired", "pools.dev", "pools.test", "prior.order", "rounds.count", "rounds.objectives.*.every",
     *(f"{search}.{key}" for search in SEARCHES for key in ("beam", "top_k", "nbest")),
     "score.bootstrap", "run.log_every",
 )  # fmt: skip
 FROM_ZERO = (
-    "features.fmin", "augment.*", "pools.*", "*.layers", "*.label_prior", "*.weight_decay", "rounds.label.judged", "rounds.speak.count",
-    "rounds.speak.*_noise", "rounds.objectives.*.weight", "rounds.collapse_margin", "*.prior_weight", "run.workers",
-    "run.checkpoint_seconds",
+    "features.fmin", "augment.*", "pools.*", "pretrain.*_updates", "*.layers", "*.label_prior", "*.weight_decay", "*.prior_weight",
+    "rounds.label.judged", "rounds.speak.count", "rounds.speak.*_noise", "rounds.objectives.*.weight", "rounds.collapse_margin",
+    "run.workers", "run.checkpoint_seconds",
 )  # fmt: skip
 ABOVE_ZERO = ("*.lr", "*.clip", "voices.temperature", "features.fmax", "features.trim_db", "features.max_seconds")
 SHARES = ("*.warmup", "*.floor", "*.ema", "*.ctc_weight")  # 0 to 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from cycle import controls, stage
-from cycle.config import ROOT, as_dict, line_of, load, needs_no_tts
+from cycle.config import ROOT, as_dict, load, needs_no_tts, place_of
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -48,23 +48,34 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
         raise UserError("is no folder", there, "name another with --exp")
     data = Path(options.data).resolve() if options.data else None
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
-    if options.cluster:
-        open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
     if control is not None:
         exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
-    if options.redo or not ROUNDS.stamp_file(exp).exists():
+    begins = [s for s in (PRETRAIN, ROUNDS) if not s.stamp_file(exp).exists() or (options.redo and options.stage <= s.number)]
+    if options.cluster:
+        cluster = open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
+        if ROUNDS in begins:
+            cluster.look()
+    if ROUNDS in begins:
         if control is not None:
             controls.check(exp.config, control, options.recipe)
-        _check(exp.config, options.recipe)
-    if control is None and options.stop_stage >= PRETRAIN.number and (options.redo or not PRETRAIN.stamp_file(exp).exists()):
+        recipe = f"conf/recipes/{options.recipe}.yaml"
+        _check(exp.config, [recipe] if control is None else [f"conf/controls/{control}.yaml", recipe])
+    if control is None and PRETRAIN in begins and options.stop_stage >= PRETRAIN.number:
         from cycle.models.pair import try_models
 
         try_models(exp.config)
     return exp
 
 
-def _check(config: Config, recipe: str) -> None:
-    """Raises UserError for a recipe that cannot be trained: it is heard of now, not after pretraining."""
+def _check(config: Config, files: list[str]) -> None:
+    """Looks at a recipe now, not after pretraining.
+
+    Args:
+        files: of the repository, in which the place of a mistake is looked for.
+
+    Raises:
+        UserError: it cannot be trained.
+    """
     from cycle.objectives.recipe import objectives  # and with it torch, which a finished run is looked through without
 
     try:
@@ -73,9 +84,7 @@ def _check(config: Config, recipe: str) -> None:
         select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
         select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
     except UserError as error:
-        file = f"conf/recipes/{recipe}.yaml"
-        line = line_of(ROOT / file, str(error.where))
-        raise UserError(error.what, f"{file}:{line}: {error.where}" if line else error.where, error.remedy) from error
+        raise UserError(error.what, place_of(str(error.where), config, files), error.remedy) from error
 
 
 def redo(exp: Experiment, first: int) -> None:
@@ -84,10 +93,9 @@ def redo(exp: Experiment, first: int) -> None:
         if s.number >= first:
             stage.clear(s, exp)
     if first <= 5:
-        shutil.rmtree(exp.path / "decode", ignore_errors=True)
-        for control in exp.path.glob("controls/*/stamps/5_decode.json"):
-            control.unlink()
+        controls.forget_decoding(exp)
     if first <= 4:
+        shutil.rmtree(exp.path / "decode", ignore_errors=True)
         shutil.rmtree(exp.path / "controls", ignore_errors=True)
         (exp.path / "final").unlink(missing_ok=True)
     if first <= 3:
@@ -101,9 +109,11 @@ def main(options: argparse.Namespace) -> int:
         raise UserError(f"--stage {options.stage} lies behind --stop-stage {options.stop_stage}", None, "give the first and the last stage")
     exp = open_experiment(options)
     names = controls.wanted(options.controls)
+    if options.redo and options.stage == 5:  # they are trained, and stay
+        names += [name for name in controls.trained(exp) if name not in names]
     for name in names:
-        if name != "lm":
-            open_experiment(options, name)  # for its mistakes
+        if name != "lm":  # for its mistakes
+            stage.refuse_others(open_experiment(options, name), min(4, options.stage - 1) if options.redo else 5)
     kept = options.stage - 1 if options.redo else len(stage.STAGES)
     _refuse_another(exp, kept)
     if options.stage <= 5:  # scoring alone reads what is there
@@ -120,7 +130,6 @@ def main(options: argparse.Namespace) -> int:
         return 0
     alone = lock(exp.path)  # held until the process ends
     if options.redo:
-        names = [*names, *(n for n in controls.decoded(exp) if options.stage == 5 and n not in names)]  # they are trained, and stay
         redo(exp, options.stage)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:

@@ -21,6 +21,7 @@ from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
 
 log = logging.getLogger("cycle")
+SPEED = {"precision", "few_shapes", "graphs"}
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 
 def changed(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """The first setting that differs. An empty mapping says nothing: what was put into it has keys of its own."""
+    """The first setting that differs. One that is not there is null; an empty mapping says nothing: what is in it has keys of its own."""
     for key in sorted(set(old) | set(new)):
-        before, after = old.get(key, "(none)"), new.get(key, "(none)")
+        before, after = old.get(key), new.get(key)
         if before != after and {} not in (before, after):
-            return f"{key}: {before} -> {after}"
+            return f"{key}: {'(none)' if before is None else before} -> {'(none)' if after is None else after}"
     return None
 
 
@@ -122,12 +123,12 @@ def _known(stage: Stage, exp: Experiment) -> dict[str, Any] | None:
 
 
 def _other(stage: Stage, exp: Experiment, what: str) -> UserError:
-    remedy = f"put them back, or add --stage {stage.number} --redo"
+    remedy = f"put them back, or {f'remove {exp.path}' if exp.control else f'add --stage {stage.number} --redo'}"
     return UserError(f"{title(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
 
 
 def refuse_others(exp: Experiment, kept: int) -> None:
-    """Refuses settings under which what stays was not begun: what is made with them would not fit it.
+    """Refuses settings under which what stays was not begun: what is made with them would not fit it. How fast it was made does not matter.
 
     Args:
         kept: how many stages stay.
@@ -139,8 +140,8 @@ def refuse_others(exp: Experiment, kept: int) -> None:
         old = None if stage.derived else _known(stage, exp)
         if old:
             new = stage.settings(exp)
-            missing = {"data"} - set(new)  # where the corpus was need not be said again once it is read
-            found = changed({k: v for k, v in old["settings"].items() if k not in missing}, new)
+            free = SPEED | ({"data"} - set(new))  # where the corpus was need not be said again once it is read
+            found = changed(*({k: v for k, v in side.items() if k not in free} for side in (old["settings"], new)))
             if found:
                 raise _other(stage, exp, found)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cycle.config import ROOT, as_dict, available, corpora, flatten, line_of, load, needs_no_tts, read_yaml
+from cycle.config import ROOT, as_dict, available, corpora, flatten, line_of, load, needs_no_tts, place_of, read_yaml
 from cycle.errors import UserError
 
 
@@ -88,7 +88,7 @@ def test_yaml_faults_name_file_and_line(tmp_path):
 def test_lines_of_keys(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("# a recipe\na:\n  b:\n    c: 1\n  d: {e: 2}\n")
-    assert [line_of(file, key) for key in ("a", "a.b", "a.b.c", "a.d.e", "a.b.x.y", "x")] == [2, 3, 4, 5, 3, None]
+    assert [line_of(file, key) for key in ("a", "a.b", "a.b.c", "a.d.e", "a.b.x.y", "x")] == [2, 3, 4, 5, None, None]
 
 
 def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
@@ -99,6 +99,16 @@ def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
     (tmp_path / "conf/recipes").mkdir()
     monkeypatch.setattr("cycle.config.ROOT", tmp_path)
     mine, text = tmp_path / "conf/recipes/mine.yaml", (recipes / "supervised.yaml").read_text()
+    files = ["conf/recipes/mine.yaml"]
+    mine.write_text(text)
+    config, key = load("mini", "mine", ["rounds.objectives.tts_supervised.every=3"]), "rounds.objectives.asr_supervised"
+    assert place_of(key, config, files) == f"conf/recipes/mine.yaml:4: {key}"
+    assert place_of(f"{key}.mix", config, files) == f"conf/recipes/mine.yaml:4: {key}.mix"
+    assert place_of(f"{key}.args", config, files) == f"{key}.args"  # not said there
+    assert place_of("rounds.objectives.tts_supervised", config, files) == "rounds.objectives.tts_supervised"  # said otherwise behind --
+    assert place_of("-- seed", config, files) == "-- seed"
+    with pytest.raises(UserError, match="key 'nokey'"):
+        load("mini", "mine", [f"nokey=[{','.join(map(str, range(200)))}]"])
     mine.write_text(text + "  updates: many\n")
     with pytest.raises(UserError, match=rf"conf/recipes/mine\.yaml:{len(text.splitlines()) + 1}: key 'rounds\.updates'"):
         load("mini", "mine", [])

@@ -34,7 +34,7 @@ WRONG = {
     "pretrain.batch_frames": (-1,),
     "pretrain.asr.ema": (1.5,),
     "pretrain.tts.warmup": (-0.5,),
-    "pretrain.asr_updates": (0,),
+    "pretrain.asr_updates": (-1,),
     "judge.model.updates": (0,),
     "voices.size": (0,),
     "decode.ctc_weight": ("nan", 7),
@@ -52,6 +52,7 @@ def test_what_cannot_be_is_named(key, value):
 
 
 @pytest.mark.parametrize("word", ["pools.speech=0", "pools.text=null", "rounds.speak.count=0", "aligner.layers=0", "features.trim_db=null",
+                                  "pretrain.tts_updates=0",
                                   "rounds.objectives.asr_supervised.weight=0", "corpus.options.anything=-3", "decode.prior_length=-1",
                                   "asr.conf.encoder_conf.num_blocks=-1", "rounds.asr.floor=0", "features.fmax=8000"])  # fmt: skip
 def test_what_may_be_passes(word):

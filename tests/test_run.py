@@ -17,7 +17,8 @@ from cycle import controls, stage
 from cycle.__main__ import dispatch
 from cycle.config import ROOT, load
 from cycle.errors import UserError
-from cycle.files import read_json
+from cycle.experiment import Experiment
+from cycle.files import read_json, write_json
 from cycle.run import lock
 from tests.command import SMOKE
 
@@ -63,36 +64,72 @@ def test_what_would_not_fit_is_refused_and_nothing_is_touched(copy, words, setti
     assert state(copy) == before
 
 
+def test_what_stays_is_not_looked_at_again(copy):
+    """A checkpoint that is gone, batch systems that are elsewhere, how fast it was."""
+    words = ["score", "--exp", str(copy), "--cluster", "slurm", "--redo", "--", "score.bootstrap=50", "asr.init=/nowhere/model.pth"]
+    assert dispatch(words) == 0
+    exp = Experiment(copy, load("mini", "cycle", ["preset=smoke", "graphs=true", "precision=bf16", "asr.conf.foo=null"]), "mini", "cycle")
+    stage.refuse_others(exp, 7)
+
+
 def test_scores_alone_may_be_made_with_what_is_there(copy):
     assert dispatch(["score", "--exp", str(copy), "--", "score.bootstrap=50"]) == 0
     assert "hop: 256" in (copy / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        (["--stage", "5", "--redo"], ["tts_only", "lm"]),
-        (["--stage", "5", "--redo", "--controls", "tts_only,oracle"], ["tts_only", "oracle", "lm"]),
-        (["--stage", "5"], []),
-        (["--stage", "4", "--redo"], []),  # forgotten
-    ],
-)
-def test_what_was_decoded_is_decoded_again(copy, monkeypatch, words, wanted):
-    for name in ("tts_only", "lm"):
-        (copy / "decode" / name).mkdir(exist_ok=True)
-        (copy / "decode" / name / "test.jsonl").touch()
+@pytest.fixture
+def two_trained(copy, monkeypatch):
+    """Two controls are there, and what runs a stage stands aside; the names that are asked for."""
+    (copy / "decode/lm").mkdir(exist_ok=True)
+    for name, done in (("tts_only", True), ("oracle", False)):
+        config = load("mini", "cycle", [*SMOKE[1:]], "cpu", name)
+        settings = stage.STAGES[3].settings(controls.inside(Experiment(copy, config, "mini", "cycle"), name, config))
+        write_json(copy / f"controls/{name}/stamps/4_rounds.json", {"done": done, "settings": settings})
     seen = []
     monkeypatch.setattr(controls, "run", lambda exp, names, *_: seen.append(names))
-    for name in ("run", "refuse"):
+    for name in ("run", "refuse", "clear"):
         monkeypatch.setattr(stage, name, lambda *_: None)
-    for name in ("redo", "list_systems"):
-        monkeypatch.setattr(cycle.run, name, lambda *_: None)
-    try:
-        run(copy, *words)
-    finally:
-        for name in ("tts_only", "lm"):
-            shutil.rmtree(copy / "decode" / name)
-    assert seen == [wanted]
+    monkeypatch.setattr(cycle.run, "list_systems", lambda *_: None)
+    shutil.copytree(copy / "decode", copy.parent / "decode")
+    yield seen
+    for folder in ("controls", "decode"):
+        shutil.rmtree(copy / folder, ignore_errors=True)
+    (copy.parent / "decode").rename(copy / "decode")
+
+
+def test_what_is_trained_is_decoded_again(copy, two_trained):
+    run(copy, "--stage", "5")
+    run(copy, "--stage", "5", "--redo")
+    run(copy, "--stage", "5", "--redo")  # also when the first call was interrupted: nothing has been decoded since
+    run(copy, "--stage", "5", "--redo", "--controls", "more_steps,lm")
+    assert two_trained == [[], ["tts_only", "lm"], ["tts_only", "lm"], ["more_steps", "lm", "tts_only"]]
+
+
+def test_training_again_forgets_the_controls(copy, two_trained, monkeypatch):
+    final = (copy / "final").readlink()
+    run(copy, "--stage", "4", "--redo")
+    assert two_trained == [[]] and not (copy / "controls").exists()
+    (copy / "final").symlink_to(final)
+
+
+def test_a_control_that_changed_is_refused_before_anything_is_forgotten(copy, two_trained):
+    stamp = copy / "controls/tts_only/stamps/4_rounds.json"
+    write_json(stamp, {"done": True, "settings": {**read_json(stamp)["settings"], "rounds.updates": 7}})
+    before = state(copy)
+    with pytest.raises(
+        UserError,
+        match=r"stage 4 \(rounds\) of tts_only was run with other settings: rounds\.updates: 7 -> 16; put them back, or remove .*tts_only",
+    ):
+        run(copy, "--stage", "5", "--redo")
+    assert state(copy) == before
+
+
+def test_ranks_leave_controls_alone(copy, two_trained, monkeypatch):
+    monkeypatch.setattr(cycle.run, "ranks", lambda: (2, 2))
+    before = state(copy)
+    with pytest.raises(UserError, match="controls train in one process each"):
+        run(copy, "--stage", "5", "--redo")
+    assert state(copy) == before
 
 
 @pytest.mark.all
@@ -113,6 +150,7 @@ def test_decoding_again_keeps_the_controls(copy):
         (["--exp", ""], "--exp: is empty"),
         (["--data", ""], "--data: is empty"),
         (["--cluster", "slurm"], "sbatch is not there"),
+        (["--", "rounds.select_labels=[{rule: nope}]"], "^rounds.select_labels: no selection rule 'nope'"),  # not the recipe's line
         (["--", "asr.conf.encoder=foo"], "ESPnet cannot build this model"),
         (
             ["--", "rounds.objectives.asr_supervised.mix={text: 1}"],
@@ -127,16 +165,21 @@ def test_mistakes_are_told_before_anything_runs(tmp_path, monkeypatch, words, sa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_control_says_what_it_speaks_of():
+def test_a_control_says_what_it_speaks_of(tmp_path, monkeypatch):
     config = load("mini", "cycle", [])
     controls.check(config, "more_steps", "cycle")
     del config.rounds.objectives["asr_supervised"]
     controls.check(config, "more_steps", "cycle")
-    del config.rounds.objectives["tts_supervised"]
+    config.rounds.objectives["mine"] = config.rounds.objectives.pop("tts_supervised")
     with pytest.raises(
-        UserError, match=r"conf/recipes/mine\.yaml: control more_steps trains asr_supervised and tts_supervised, and the recipe has"
+        UserError, match=r"conf/recipes/my\.yaml: control more_steps trains asr_supervised and tts_supervised, and the recipe has"
     ):
-        controls.check(config, "more_steps", "mine")
+        controls.check(config, "more_steps", "my")
+    controls.check(config, "lm", "my")
+    (tmp_path / "conf/controls").mkdir(parents=True)
+    (tmp_path / "conf/controls/own.yaml").write_text("rounds: {objectives: {mine: {weight: 2.0}, '*': {weight: 0.0}}}\n")
+    monkeypatch.setattr(controls, "ROOT", tmp_path)
+    controls.check(config, "own", "my")
 
 
 ORPHANS = """
@@ -161,7 +204,7 @@ def two_controls(tmp_path):
     """A run whose controls are at work in processes of their own."""
     process = subprocess.Popen([sys.executable, "-c", ORPHANS, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert process.stdout is not None and [process.stdout.readline() for _ in range(2)] == [b"begun\n"] * 2
+    assert process.stdout is not None and process.stdout.read(12).count(b"begun") == 2  # however their lines mix
     yield process
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

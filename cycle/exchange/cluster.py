@@ -42,6 +42,12 @@ class Cluster:
     precision: str
     resources: dict[str, Any]
 
+    def look(self) -> None:
+        """Raises UserError where jobs cannot be handed in."""
+        if self.system != "local" and shutil.which(SUBMIT[self.system]) is None:
+            what = f"{SUBMIT[self.system]} is not there, which hands jobs to {self.system}"
+            raise UserError(what, "--cluster", "run this where jobs are handed in")
+
     def run(self, job: Job, shards: list[int]) -> None:
         """Works shards off; a worker that dies costs the shard it was at."""
         from dask.distributed import Client, as_completed
@@ -86,8 +92,6 @@ def open_cluster(name: str, precision: str) -> Cluster:
     system = conf.get("system", "local")
     if system != "local" and system not in SYSTEMS:
         raise UserError(f"system: {system!r}", path, f"choose one of: local, {', '.join(SYSTEMS)}")
-    if system != "local" and shutil.which(SUBMIT[system]) is None:
-        raise UserError(f"{SUBMIT[system]} is not there, which hands jobs to {system}", path, "run this where jobs are handed in")
     return Cluster(system, int(conf.get("workers", 2)), conf.get("device", "auto"), precision, conf.get("resources") or {})
 
 

@@ -124,10 +124,27 @@ class Selection:
         self.kept = self.kept[~lost]
 
 
+def _labels() -> Table:
+    row = {"text": "a b", "frames": 40, "tokens": 2, "logp": -1.0, "prior": -2.0, "posterior": 0.6, "nbest": ["a b", "b"],
+           "posteriors": [0.6, 0.4], "tts": [-0.5, -0.6], "judged": 2}  # fmt: skip
+    return Table.of([{"utt": "u1", **row}, {"utt": "u2", **row}], LABEL)
+
+
+def _spoken() -> Table:
+    row = {"spk": "s", "text": "a b", "frames": 40, "heard": "a b", "finite": True, "duration_std": 0.3, "pitch_std": 0.3}
+    return Table.of([{"utt": "u1", **row}, {"utt": "u2", **row}], SPOKEN)
+
+
+CONTEXT: dict[str, Any] = {"pool": 2, "paired_tokens": {"a", "b"}, "frames_per_token": (10.0, 30.0)}
+
+
 def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> None:
-    """Raises UserError where there is no such rule, or an argument that it does not take: each is tried on nothing."""
-    nothing = Table([], SPOKEN if known is SYNTHETIC_RULES else LABEL)
-    context = {"pool": 0, "paired_tokens": set[str](), "frames_per_token": (1.0, 1.0)}
+    """Tries each rule on two utterances.
+
+    Raises:
+        UserError: there is no such rule, or an argument that it does not take or cannot work with.
+    """
+    tried, context = (_spoken(), {}) if known is SYNTHETIC_RULES else (_labels(), CONTEXT)
     for rule in rules:
         if rule.rule not in known:
             raise UserError(f"no selection rule {rule.rule!r}", where, f"choose one of: {', '.join(known)}")
@@ -137,11 +154,12 @@ def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> 
         rounds = max([len(value) for value in rule.args.values() if isinstance(value, (list, tuple))], default=1)
         try:
             for number in range(1, max(1, rounds) + 1):
-                known[rule.rule](nothing, number, context, **rule.args)
+                known[rule.rule](tried, number, context, **rule.args)
         except UserError as error:
             raise UserError(error.what, where, error.remedy) from error
-        except (TypeError, ValueError, IndexError) as error:
-            raise UserError(f"rule {rule.rule!r} cannot work with {rule.args} ({error})", where) from error
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise UserError(f"rule {rule.rule!r} cannot work with the arguments {rule.args} ({said})", where) from error
 
 
 def select(items: Table, rules: Sequence[Rule], known: dict[str, RuleFunction], number: int, context: dict[str, Any]) -> Selection:

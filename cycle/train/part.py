@@ -34,7 +34,7 @@ class Part:
         self.params = [p for p in module.parameters() if p.requires_grad]
         self.weights = nn.Parameter(self._joined(self.params))
         self.views = self._apart(self.weights)
-        self.zeros = [torch.zeros_like(p) for p in self.params]
+        self.zeros = [p.new_zeros(()).expand(p.shape) for p in self.params]  # which take no memory
         self.reached = [False] * len(self.params)  # by a gradient
         self.optimizer = torch.optim.AdamW([self.weights], lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
         self.statistics = [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -53,7 +53,7 @@ class Part:
     def step(self, step: int, updates: int, fabric: Fabric) -> Tensor:
         """Clips, updates, averages, forgets the gradient; one that is not finite moves no weight. The host does not wait for the device.
 
-        The gradients of all ranks are summed. A parameter without one counts as zero, and stays as it is if it never had any.
+        The gradients of all ranks are summed. A parameter without one counts as zero; in one process it stays as it is if it never had any.
 
         Returns:
             the gradient's norm.

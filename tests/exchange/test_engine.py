@@ -87,9 +87,9 @@ def test_every_shipped_cluster_opens_and_strangers_are_named(tmp_path, monkeypat
     import dask_jobqueue
 
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(UserError, match=r"slurm\.yaml: sbatch is not there"):
-        open_cluster("slurm", "auto")
-    open_cluster("local", "auto")
+    with pytest.raises(UserError, match="sbatch is not there, which hands jobs to slurm"):
+        open_cluster("slurm", "auto").look()
+    open_cluster("local", "auto").look()
     monkeypatch.setattr("shutil.which", lambda name: name)
     for file in (ROOT / "conf/cluster").glob("*.yaml"):
         assert open_cluster(file.stem, "auto").system == file.stem

@@ -94,3 +94,20 @@ def test_the_prior_may_change_the_choice():
     assert chosen.posterior == pytest.approx(1 / (1 + pow(2.718281828, -1.5)), abs=1e-6)  # scores -2 and -3.5
     assert chosen.posteriors == pytest.approx([chosen.posterior, 1 - chosen.posterior])
     assert choose("u", 9, [], [], Search()).text == ""
+
+
+def test_own_rules_are_tried_on_utterances_that_could_be():
+    def rare(labels, number, context, keep=0.5):
+        values = labels.numbers("logp") / context["pool"]
+        return values >= np.quantile(values, 1 - keep), lambda i: "rare"
+
+    def curious(spoken, number, context):
+        return spoken.numbers("frames") > len(context["paired_tokens"]), lambda i: "curious"
+
+    check([Rule("rare", {"keep": 0.3})], {"rare": rare}, "rounds.select_labels")
+    with pytest.raises(UserError, match=r"rule 'rare' cannot work with the arguments \{'keep': 'x'\} \(TypeError"):
+        check([Rule("rare", {"keep": "x"})], {"rare": rare}, "rounds.select_labels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SYNTHETIC_RULES, "curious", curious)
+        with pytest.raises(UserError, match="KeyError: 'paired_tokens'"):  # of synthetic speech a rule is told nothing
+            check([Rule("curious")], SYNTHETIC_RULES, "rounds.select_synthetic")
