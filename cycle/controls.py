@@ -45,12 +45,12 @@ def wanted(text: str) -> list[str]:
 
 
 def check(config: Config, control: str, recipe: str) -> None:
-    """Raises UserError where a control speaks of no objective that the recipe has: it knows them by their names."""
-    said = read_yaml(ROOT / "conf/controls" / f"{control}.yaml").get("rounds", {}).get("objectives", {})
+    """Raises UserError, at the recipe's file, where a control speaks of no objective that the recipe has: it knows them by their names."""
+    said = (read_yaml(ROOT / "conf/controls" / f"{control}.yaml").get("rounds") or {}).get("objectives") or {}
     known = [name for name in said if name != OTHERS]
     if known and not set(known) & set(config.rounds.objectives):
         what = f"control {control} trains {' and '.join(known)}, and the recipe has {', '.join(config.rounds.objectives) or 'nothing'}"
-        raise UserError(what, f"conf/recipes/{recipe}.yaml", "name its objectives so; weight: 0.0 where only controls want one")
+        raise UserError(what, recipe, "name its objectives so; weight: 0.0 where only controls want one")
 
 
 def trained(exp: Experiment) -> list[str]:

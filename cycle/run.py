@@ -39,6 +39,16 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     if options.rounds is not None:
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
+    path, data = _folders(options)
+    exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
+    if control is not None:
+        exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
+    _look(exp, options)
+    return exp
+
+
+def _folders(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """Where the experiment is, and the corpus if it was said."""
     for name in ("exp", "data"):
         if getattr(options, name) == "":
             raise UserError("is empty", f"--{name}", "name a folder, or leave it out")
@@ -46,36 +56,33 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir():
         raise UserError("is no folder", there, "name another with --exp")
-    data = Path(options.data).resolve() if options.data else None
-    exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
-    if control is not None:
-        exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
+    return path, Path(options.data).resolve() if options.data else None
+
+
+def _look(exp: Experiment, options: argparse.Namespace) -> None:
+    """Looks at what the stages to come will need; what was looked at when they began is not looked at again.
+
+    Raises:
+        UserError: a cluster, a recipe or a model that cannot be: it is heard of now, not after pretraining.
+    """
     begins = [s for s in (PRETRAIN, ROUNDS) if not s.stamp_file(exp).exists() or (options.redo and options.stage <= s.number)]
     if options.cluster:
-        cluster = open_cluster(options.cluster, config.precision)  # a mistake in it is heard of now, not after pretraining
-        if ROUNDS in begins:
+        cluster = open_cluster(options.cluster, exp.config.precision)
+        if ROUNDS in begins or not read_json(ROUNDS.stamp_file(exp))["done"]:
             cluster.look()
     if ROUNDS in begins:
-        if control is not None:
-            controls.check(exp.config, control, options.recipe)
         recipe = f"conf/recipes/{options.recipe}.yaml"
-        _check(exp.config, [recipe] if control is None else [f"conf/controls/{control}.yaml", recipe])
-    if control is None and PRETRAIN in begins and options.stop_stage >= PRETRAIN.number:
+        if exp.control is not None:
+            controls.check(exp.config, exp.control, recipe)
+        _check(exp.config, [recipe] if exp.control is None else [f"conf/controls/{exp.control}.yaml", recipe])
+    if exp.control is None and PRETRAIN in begins and options.stop_stage >= PRETRAIN.number:
         from cycle.models.pair import try_models
 
         try_models(exp.config)
-    return exp
 
 
 def _check(config: Config, files: list[str]) -> None:
-    """Looks at a recipe now, not after pretraining.
-
-    Args:
-        files: of the repository, in which the place of a mistake is looked for.
-
-    Raises:
-        UserError: it cannot be trained.
-    """
+    """Raises UserError for a recipe that cannot be trained, with the place in one of these files, where it stands there."""
     from cycle.objectives.recipe import objectives  # and with it torch, which a finished run is looked through without
 
     try:

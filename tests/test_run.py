@@ -167,19 +167,19 @@ def test_mistakes_are_told_before_anything_runs(tmp_path, monkeypatch, words, sa
 
 def test_a_control_says_what_it_speaks_of(tmp_path, monkeypatch):
     config = load("mini", "cycle", [])
-    controls.check(config, "more_steps", "cycle")
+    controls.check(config, "more_steps", "my.yaml")
     del config.rounds.objectives["asr_supervised"]
-    controls.check(config, "more_steps", "cycle")
+    controls.check(config, "more_steps", "my.yaml")
     config.rounds.objectives["mine"] = config.rounds.objectives.pop("tts_supervised")
     with pytest.raises(
         UserError, match=r"conf/recipes/my\.yaml: control more_steps trains asr_supervised and tts_supervised, and the recipe has"
     ):
-        controls.check(config, "more_steps", "my")
-    controls.check(config, "lm", "my")
+        controls.check(config, "more_steps", "conf/recipes/my.yaml")
+    controls.check(config, "lm", "my.yaml")
     (tmp_path / "conf/controls").mkdir(parents=True)
     (tmp_path / "conf/controls/own.yaml").write_text("rounds: {objectives: {mine: {weight: 2.0}, '*': {weight: 0.0}}}\n")
     monkeypatch.setattr(controls, "ROOT", tmp_path)
-    controls.check(config, "own", "my")
+    controls.check(config, "own", "my.yaml")
 
 
 ORPHANS = """
