@@ -183,8 +183,11 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     if control:  # last: no setting may give a control what it must not have
         merged = _merge(merged, _fitting(read_yaml(_named("conf/controls", control, "control")), merged), f"conf/controls/{control}.yaml")
     merged.preset = preset
-    _check(merged)
-    config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    try:
+        _check(merged)
+        config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:  # a value that refers to nothing
+        raise UserError(str(error.msg or error).splitlines()[0], getattr(error, "full_key", None)) from error
     return config
 
 
