@@ -110,7 +110,7 @@ def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="key 'nokey'"):
         load("mini", "mine", [f"nokey=[{','.join(map(str, range(200)))}]"])
     mine.write_text(text + "seed: ${foo}\n")
-    with pytest.raises(UserError, match="seed: .*foo"):
+    with pytest.raises(UserError, match=r"seed: .*foo"):
         load("mini", "mine", [])
     mine.write_text(text + "  updates: many\n")
     with pytest.raises(UserError, match=rf"conf/recipes/mine\.yaml:{len(text.splitlines()) + 1}: key 'rounds\.updates'"):
