@@ -10,6 +10,7 @@ from cycle.config import load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json, write_text
+from cycle.stage import changed
 
 
 @pytest.fixture
@@ -59,6 +60,14 @@ def test_a_setting_of_a_later_version_was_as_its_default(tmp_path, calls):
     assert stage.run(fake(), experiment(tmp_path)) is False
     with pytest.raises(UserError, match=r"rounds\.on_collapse: rollback -> stop"):
         stage.run(fake(), experiment(tmp_path, "rounds.on_collapse=stop"))
+
+
+def test_what_changed_by_hand():
+    assert changed({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b: 2 -> 3"
+    assert changed({"a": {}}, {"a.b": 3}) == "a.b: (none) -> 3"  # into an empty mapping
+    assert changed({"a.b": 3}, {"a": {}}) == "a.b: 3 -> (none)"
+    assert changed({"a": None}, {}) is None and changed({}, {"a": None}) is None  # null is what is not there
+    assert changed({"a": 0}, {"a": False}) is None and changed({"a": [1]}, {"a": [2]}) == "a: [1] -> [2]"
 
 
 def test_changed_input_is_named(tmp_path, calls):
