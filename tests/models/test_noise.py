@@ -36,6 +36,14 @@ def test_quiet_restores_after_an_error():
     assert net.drop.training and net.rnn.dropout == 0.5
 
 
+def test_a_layer_that_stands_still_in_training_still_does_behind_it():
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5)).train()
+    net[0].eval()
+    with quiet(net):
+        assert not any(m.training for m in net.modules())
+    assert [m.training for m in net.modules()] == [True, False, True]
+
+
 def test_frozen_lets_gradients_through_but_not_in():
     net = nn.Linear(3, 3)
     x = torch.randn(2, 3, requires_grad=True)
