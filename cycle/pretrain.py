@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def _spoken(exp: Experiment, fabric: Fabric) -> Stream:
 
 def _finish(exp: Experiment, work: Path, fabric: Fabric) -> None:
     """How good the pair is on dev; then it is round 0."""
-    metrics = {"round": 0, "status": "ok", **dev_figure(exp, work, fabric)}
+    metrics = {"round": 0, "status": "ok", "decode": asdict(exp.config.decode), **dev_figure(exp, work, fabric)}
     write_json(work / "metrics.json", metrics)
     log.info("pretrained: %.4f on dev (%s)", metrics["asr_dev"], spelling(exp.config.corpus.language).metric)
     shutil.rmtree(work / "state", ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,11 +37,10 @@ FLOOR = 0.02  # dev error may always rise by this much: a few errors among few s
 def main(exp: Experiment) -> None:
     """Runs the rounds that are not there yet; leaves `round_NN` each, `rounds.json`, and `final` pointing at the best on dev."""
     fabric = make_fabric(exp.device, exp.config.precision)
-    history = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
+    history = [_pretrained(exp, fabric), *(read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done() if n > 0)]
     stopped = None
     for number in range(len(history), exp.config.rounds.count + 1):
-        start = starting_round(history, _rises(exp))
-        history.append(run_round(exp, number, start, scale(history), fabric))
+        history.append(run_round(exp, history, fabric))
         status = history[-1]["status"]
         if status != "ok":
             log.warning("round %d %s; the best round so far is %d", number, status, best_round(history, _rises(exp)))
@@ -49,6 +48,20 @@ def main(exp: Experiment) -> None:
                 stopped = f"round {number} {status}"
                 break
     by_first(fabric, lambda: _conclude(exp, history, stopped))
+
+
+def _pretrained(exp: Experiment, fabric: Fabric) -> dict[str, Any]:
+    """Round 0's metrics. Rounds are compared by one search on dev: where pretraining knew another, round 0 is decoded again."""
+    metrics, again = read_json(exp.round(0) / "metrics.json"), exp.work(0) / "metrics.json"
+
+    def measure() -> None:
+        if not again.exists():
+            write_json(again, {**metrics, **dev_figure(exp, exp.round(0), fabric)})
+
+    if metrics.pop("decode", None) == asdict(exp.config.decode):
+        return cast("dict[str, Any]", metrics)
+    by_first(fabric, measure)
+    return cast("dict[str, Any]", read_json(again))
 
 
 def _conclude(exp: Experiment, history: list[dict[str, Any]], stopped: str | None) -> None:
@@ -89,28 +102,31 @@ def point(link: Path, target: Path) -> None:
     os.replace(aside, link)
 
 
-def run_round(exp: Experiment, number: int, start: int, rate: float, fabric: Fabric) -> dict[str, Any]:
-    """One round from round `start`; returns its metrics, which also lie in its folder."""
+def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric) -> dict[str, Any]:
+    """The round after those of the history; returns its metrics, which also lie in its folder."""
+    number, start = len(history), starting_round(history, _rises(exp))
     work = exp.work(number)
     log.info("round %d of %d, from round %d", number, exp.config.rounds.count, start)
     trained, done = work / "trained.json", work / "metrics.json"  # each written last, when what it speaks of is whole
     if not trained.exists() and not done.exists():
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
-        failure = train_round(exp, number, exp.round(start), data, rate, work, fabric)
+        failure = train_round(exp, number, exp.round(start), data, scale(history), work, fabric)
         by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
-    by_first(fabric, lambda: _finish_round(exp, number, start, fabric))
+    by_first(fabric, lambda: _finish_round(exp, history, start, fabric))
     return cast("dict[str, Any]", read_json(exp.round(number) / "metrics.json"))
 
 
-def _finish_round(exp: Experiment, number: int, start: int, fabric: Fabric) -> None:
+def _finish_round(exp: Experiment, history: list[dict[str, Any]], start: int, fabric: Fabric) -> None:
     """Looks at what was trained, and gives the round its name."""
+    number = len(history)
     work = exp.work(number)
     trained, done = work / "trained.json", work / "metrics.json"
     if not done.exists():
         monitors, failure = read_json(trained)["monitors"], read_json(trained)["failure"]
         metrics = {"round": number, "from": start, **monitors, **dev_figure(exp, work, fabric)}
-        write_json(done, {**metrics, "status": failure or health(exp, metrics)})
+        status = failure or health(metrics, history, exp.config.rounds.collapse_margin, _rises(exp))
+        write_json(done, {**metrics, "status": status})
     metrics = read_json(done)
     trained.unlink(missing_ok=True)
     for leftover in ("synthetic", "state"):
@@ -119,13 +135,12 @@ def _finish_round(exp: Experiment, number: int, start: int, fabric: Fabric) -> N
     log.info("round %d: %s", number, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))
 
 
-def health(exp: Experiment, metrics: dict[str, Any]) -> str:
-    """`ok`, or what is wrong with a round."""
-    before = [read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done()]
-    figures, margin = [m["asr_dev"] for m in before if m["status"] == "ok"], exp.config.rounds.collapse_margin
+def health(metrics: dict[str, Any], history: list[dict[str, Any]], margin: float, higher_is_better: bool = False) -> str:
+    """`ok`, or what is wrong with a round, after those of the history."""
+    figures = [m["asr_dev"] for m in history if m["status"] == "ok"]
     if metrics["empty_share"] > 0.5:
         return "collapsed: more than half of the dev hypotheses are empty"
-    if _rises(exp):
+    if higher_is_better:
         limit = min(max(figures) * (1 - margin), max(figures) - FLOOR)
         return "ok" if metrics["asr_dev"] >= limit else f"collapsed: {metrics['asr_dev']:.3f} on dev, below {limit:.3f}"
     limit = max(min(figures) * (1 + margin), min(figures) + FLOOR)

@@ -1,17 +1,20 @@
 """Round by round: which round is best, where the next one starts, what counts as a collapse, and that controls get what they may."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+import cycle.rounds
 from cycle.config import load
 from cycle.data.schemas import LABEL
 from cycle.data.table import Table
+from cycle.device import fabric
 from cycle.exchange.round_data import RoundData, wanted_streams
 from cycle.experiment import Experiment
 from cycle.files import write_json
-from cycle.rounds import best_round, health, make_tasks, point, scale, starting_round
+from cycle.rounds import _pretrained, best_round, health, make_tasks, point, scale, starting_round
 from cycle.train.streams import Stream
 
 
@@ -36,17 +39,27 @@ def test_a_collapse_rolls_back_and_slows_down():
     ("dev", "empty", "said"),
     [(0.12, 0.0, "ok"), (0.2, 0.0, "above"), (0.1, 0.6, "empty")],
 )
-def test_health(tmp_path, dev, empty, said):
-    exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
-    write_json(exp.round(0) / "metrics.json", {"asr_dev": 0.1, "status": "ok"})
-    write_json(exp.round(1) / "metrics.json", {"asr_dev": 0.01, "status": "diverged: x"})  # says nothing about the best
-    assert said in health(exp, {"asr_dev": dev, "empty_share": empty})
+def test_health(dev, empty, said):
+    history = rounds((0.1, "ok"), (0.01, "diverged: x"))  # which says nothing about the best
+    assert said in health({"asr_dev": dev, "empty_share": empty}, history, margin=0.3)
 
 
-def test_few_errors_are_no_collapse(tmp_path):
+def test_few_errors_are_no_collapse():
+    assert health({"asr_dev": 0.01, "empty_share": 0.0}, rounds((0.0, "ok")), margin=0.3) == "ok"
+
+
+@pytest.mark.parametrize("known", [{"method": "ctc_greedy"}, {}, None])  # by the pretraining; None: of an earlier version
+def test_round_0_is_judged_by_the_search_of_the_rounds(tmp_path, monkeypatch, known):
     exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
-    write_json(exp.round(0) / "metrics.json", {"asr_dev": 0.0, "status": "ok"})
-    assert health(exp, {"asr_dev": 0.01, "empty_share": 0.0}) == "ok"
+    decode = {} if known is None else {"decode": asdict(exp.config.decode) | known}
+    write_json(exp.round(0) / "metrics.json", {"round": 0, "asr_dev": 0.3, "status": "ok", **decode})
+    looked = []
+    monkeypatch.setattr(cycle.rounds, "dev_figure", lambda exp, folder, fabric: looked.append(folder.name) or {"asr_dev": 0.2})
+    one = fabric("cpu", "32")
+    found = [_pretrained(exp, one) for _ in range(2)]
+    same = known == {}
+    assert found == 2 * [{"round": 0, "asr_dev": 0.3 if same else 0.2, "status": "ok"}]
+    assert looked == ([] if same else ["round_00"])  # once
 
 
 def test_point_replaces_a_link(tmp_path):
