@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cycle.data import kaldi
@@ -46,8 +47,11 @@ def open_directory(path: Path, decode: bool = True) -> Directory:
     """A data directory with what the experiment around it, if any, tells about it."""
     told = made_by_stage_1(path.parent)
     known = alphabet(path.parent) if told and not held_out(path.name) else None
-    official = told.get("official")
-    return load(path, decode, known, isinstance(official, list) and path.name in official, bool(told))
+    official, features = told.get("official"), told.get("features")
+    found = load(path, decode)
+    if isinstance(features, dict):
+        found = replace(found, fs=int(features["fs"]), hop=int(features["hop"]))
+    return replace(found, alphabet=known, official=isinstance(official, list) and path.name in official, pool=bool(told))
 
 
 def directory_faults(path: Path, decode: bool = True) -> list[Fault]:

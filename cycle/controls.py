@@ -143,7 +143,7 @@ def run_one(exp: Experiment, name: str, open_control: Open) -> None:
 
 def _decode_lm(exp: Experiment) -> None:
     """Unless it is done and nothing has changed."""
-    read = [exp.tokens / "prior.json", exp.round(0) / "asr" / "model.pth", exp.data("dev"), exp.data("test")]
+    read = [exp.prior, exp.round(0) / "asr" / "model.pth", exp.data("dev"), exp.data("test")]
     seen = {"lm": as_dict(exp.config)["lm"], "inputs": digest(read)}
     stamp = exp.decoded("lm") / "stamp.json"
     if not (stamp.exists() and read_json(stamp) == seen):

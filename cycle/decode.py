@@ -71,7 +71,7 @@ def decode_lm(exp: Experiment) -> None:
 def decode_system(exp: Experiment, system: str, folder: Path, search: Search, fabric: Fabric) -> dict[str, list[str]]:
     """Transcribes dev and test; returns the hypotheses by set."""
     asr = load_asr(folder, exp.config, fabric.device)
-    prior = NGram.load(exp.tokens / "prior.json")
+    prior = NGram.load(exp.prior)
     chosen = tuned(exp, asr, search, prior, fabric)
     if search.tune:
         log.info("%s: prior weight %.1f, length %.1f, chosen on dev", system, chosen.prior_weight, chosen.prior_length)
@@ -96,7 +96,7 @@ def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Searc
 
 def _test_hypotheses(exp: Experiment, folder: Path, fabric: Fabric) -> list[str]:
     """What a round makes of test, only ever reported."""
-    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
+    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.prior)
     search = tuned(exp, asr, exp.config.decode, prior, fabric)
     test, budget = open_pool(exp, "test"), exp.config.rounds.label.batch_frames
     return transcripts(asr, test, search, prior, budget, fabric, f"{folder.name}: decoding test")[0]

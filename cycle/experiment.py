@@ -53,6 +53,15 @@ class Experiment:
         return self.root / "tokens"
 
     @property
+    def vocabulary(self) -> Path:
+        """The token list, a token a line."""
+        return self.tokens / "tokens.txt"
+
+    @property
+    def prior(self) -> Path:
+        return self.tokens / "prior.json"
+
+    @property
     def aligner(self) -> Path:
         return self.root / "aligner"
 

@@ -166,6 +166,7 @@ def summary(exp: Experiment, pools: dict[str, list[Item]], rejects: Rejects, kin
         "pools": {name: one(pools[name]) for name in POOLS},
         "split": options.get("split", "official" if "official" in options else "text"),
         "official": options.get("official", []),
+        "features": {"fs": exp.config.features.fs, "hop": exp.config.features.hop},
         "recordings": dict(kinds),
         "rejected": rejects.reasons,
     }

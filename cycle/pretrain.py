@@ -38,7 +38,7 @@ MOST_SPREAD = 0.8  # of log-durations; 0.3 to 0.5 is what speech has, 1.0 what c
 
 def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: Stream, phase: str, seed: int, fabric: Fabric) -> FrameCTC:
     """Trains the aligner or the judge, or opens it where it is finished."""
-    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
+    vocabulary = Vocabulary.read(exp.vocabulary)
     train_alone(exp, folder, phase, lambda: FrameCTC(vocabulary, exp.config.features.n_mels, conf), {"all": stream}, seed, fabric)
     return load_frame_model(folder, conf, exp.config, vocabulary, fabric.device)
 
@@ -92,7 +92,7 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
     """The recogniser or the synthesiser."""
     if (work / name / "model.pth").exists():
         return
-    conf, vocabulary = exp.config, Vocabulary.read(exp.tokens / "tokens.txt")
+    conf, vocabulary = exp.config, Vocabulary.read(exp.vocabulary)
     torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
     model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
     model = model.to(fabric.device)

@@ -16,6 +16,7 @@ from cycle.experiment import Experiment
 from cycle.files import write_json, write_tsv
 from cycle.log import progress
 from cycle.models.ngram import NGram
+from cycle.models.vocabulary import Vocabulary
 
 log = logging.getLogger("cycle")
 SPOKEN = ("paired", "speech", "dev", "test")
@@ -26,12 +27,12 @@ def main(exp: Experiment) -> None:
     texts = {pool: kaldi.read_tokens(exp.data(pool)) for pool in ("paired", "text")}
     described = kaldi.read_references(exp.data("paired")).values()
     known = [*texts["text"].values(), *(text for several in described for text in several)]
-    tokens = sorted({t for text in known for t in text.split()})
-    exp.tokens.mkdir(parents=True, exist_ok=True)
-    (exp.tokens / "tokens.txt").write_text("".join(f"{t}\n" for t in ("<blank>", "<unk>", *tokens, "<sos/eos>")), encoding="utf-8")
+    vocabulary = Vocabulary.of(known)
+    vocabulary.write(exp.vocabulary)
+    tokens = vocabulary.tokens[2:-1]  # without those that no text holds
     log.info("%d tokens", len(tokens))
     prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
-    NGram.fit(prior, exp.config.prior.order, tokens).save(exp.tokens / "prior.json")
+    NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)
     with features.processes(exp.config.run.workers) as workers:
         bad = [(pool, utt, reason) for pool in SPOKEN for utt, reason in _extract(exp, pool, workers)]
     if bad:
@@ -57,16 +58,13 @@ def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[t
 
 
 def statistics(exp: Experiment) -> dict[str, object]:
-    """Pitch, energy and pace over the paired pool, and feature means for the report."""
+    """Pitch, energy and pace over the paired pool."""
     store = FeatureStore(exp.feats("paired"))
-    feats = np.concatenate([store.feats(i) for i in range(len(store))]).astype(np.float32)
     f0 = np.concatenate([store.f0(i) for i in range(len(store))]).astype(np.float32)
-    energy = feats.mean(1)
+    energy = np.concatenate([store.feats(i).astype(np.float32).mean(1) for i in range(len(store))])
     return {
         "f0": [float(f0.mean()), max(float(f0.std()), 1e-3)],
         "energy": [float(energy.mean()), max(float(energy.std()), 1e-3)],
-        "mel_mean": [round(float(v), 4) for v in feats.mean(0)],
-        "mel_std": [round(float(v), 4) for v in feats.std(0)],
         "frames_per_token": _pace(store),
     }
 

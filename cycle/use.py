@@ -90,12 +90,12 @@ def _tokens(exp: Experiment, text: str) -> list[str]:
     """
     from cycle.prepare import language_of
 
-    known = set((exp.tokens / "tokens.txt").read_text(encoding="utf-8").split())
+    known = set((exp.vocabulary).read_text(encoding="utf-8").split())
     words = text.split()
     tokens = words if words and set(words) <= known else language_of(exp.corpus, exp.config.corpus.language).spell(text)
     strangers = [t for t in tokens if t not in known]
     if not tokens or strangers:
-        raise UserError(f"cannot say {text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.tokens / "tokens.txt")
+        raise UserError(f"cannot say {text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.vocabulary)
     return tokens
 
 

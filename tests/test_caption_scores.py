@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from cycle import compare, report, rounds, score
 from cycle.data.text import spelling
 from cycle.errors import UserError
-from cycle.eval import captions, side_by_side
+from cycle.eval import captions, plots, side_by_side, story
+from cycle.eval.style import STYLES
 from cycle.files import read_json, read_jsonl, write_json, write_jsonl
 from tests.fake_experiment import CAPTIONS, captioned
 
@@ -71,6 +73,21 @@ def test_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     report.main(exp)
     page = (exp.report / "report.html").read_text()
     assert "fewer errors" not in page and "rouge_l" in page and "distinct" in page and "references" in page
+
+
+def test_values_of_several_experiments_are_no_percentages(tmp_path: Path) -> None:
+    told = []
+    for name in "ab":
+        exp = captioned(tmp_path / name, {"baseline": BASELINE, "caption_scst": BETTER})
+        score.score(exp, spelling("captions"))
+        told.append(plots.comparison.Told(name, story.read(exp)))
+    rows = plots.comparison.compared_table(told)
+    value = read_json(told[1].story.exp.summary)["systems"]["caption_scst"]["value"]
+    assert f"b caption_scst {value:.1f}." in plots.comparison.say_compared(rows) and value < 10
+    canvas = Figure()
+    plots.comparison.draw_compared(canvas, rows, STYLES["icml"])
+    (axes,) = canvas.axes
+    assert axes.get_xlabel() == "test cider d, 95 % interval" and axes.get_xlim()[1] < 10
 
 
 def test_over_seeds(tmp_path: Path) -> None:

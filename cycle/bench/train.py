@@ -20,7 +20,7 @@ from cycle.exchange.round_data import RoundData
 from cycle.experiment import Experiment
 from cycle.models import stock
 from cycle.models.graphs import recordable
-from cycle.models.pair import build_asr, build_tts, load_asr, load_frame_model, load_tts, read_voices
+from cycle.models.pair import build_asr, build_tts, load_aligner, load_asr, load_tts, read_voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models, Origin, begin
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
@@ -42,9 +42,8 @@ def measure(exp: Experiment, steps: int) -> dict[str, Any]:
         `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches afterwards; `cycle`, see `_cycle`.
     """
     aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
-    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
-    aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, aligner_device)
-    paired, _ = align(open_pool(exp, "paired"), aligner, exp.config.rounds.label.batch_frames, aligner_device)
+    vocabulary = Vocabulary.read(exp.vocabulary)
+    paired, _ = align(open_pool(exp, "paired"), load_aligner(exp, aligner_device), exp.config.rounds.label.batch_frames, aligner_device)
     out = {"steps": steps, "device": exp.device, "threads": torch.get_num_threads()}
     alone = {name: _train(exp, name, paired, vocabulary, steps, top) for name in ("asr", "tts")}
     return out | alone | {"cycle": _cycle(exp, paired, steps)}

@@ -81,7 +81,7 @@ def clipping(samples: NDArray[np.float32]) -> float:
     return float(runs[runs >= 3].sum() / len(level))
 
 
-def too_short(seconds: float, tokens: list[str], fs: int = 16000, hop: int = 256) -> bool:
+def too_short(seconds: float, tokens: list[str], fs: int, hop: int) -> bool:
     """Whether CTC has no path: fewer encoder frames than tokens and the blanks between equal neighbours."""
     frames = (1 + int(seconds * fs) // hop) // SUBSAMPLING
     repeats = sum(a == b for a, b in pairwise(tokens))

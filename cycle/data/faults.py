@@ -10,10 +10,11 @@ from pathlib import Path
 from cycle.data import audio, kaldi
 from cycle.data.audio import BadAudio, Recording
 from cycle.data.kaldi import Fault, Row
+from cycle.data.types import BLANK, END, UNKNOWN
 from cycle.errors import UserError
 
 REQUIRED = {"wav.scp": ("utt2spk", "spk2utt"), "tokens": ("text",), "utt2spk": ("wav.scp",)}
-SPECIAL = frozenset(["<blank>", "<unk>", "<sos/eos>"])
+SPECIAL = frozenset([BLANK, UNKNOWN, END])
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Directory:
         alphabet: the tokens that models know, None where there is no such list yet.
         official: an evaluation set that stands as published: what is hard in it is no fault.
         pool: made by stage 1, which spells every text.
+        fs, hop: of the features that are made of it, in Hz and samples.
     """
 
     path: Path
@@ -38,12 +40,14 @@ class Directory:
     alphabet: frozenset[str] | None = None
     official: bool = False
     pool: bool = False
+    fs: int = 16000
+    hop: int = 256
 
     def at(self, name: str, key: str) -> tuple[Path, int | None]:
         return self.path / name, self.rows[name][key].line
 
 
-def load(path: Path, decode: bool = True, alphabet: frozenset[str] | None = None, official: bool = False, pool: bool = False) -> Directory:
+def load(path: Path, decode: bool = True) -> Directory:
     """Reads all files of a data directory and its recordings, keeping faults; `decode=False` only looks whether recordings are there."""
     rows, faults = {}, []
     for name in kaldi.FILES:
@@ -52,7 +56,7 @@ def load(path: Path, decode: bool = True, alphabet: frozenset[str] | None = None
             rows[name] = dict(reversed({row.key: row for row in reversed(lines)}.items()))  # the first of duplicates counts
             faults += wrong
     sounds, bad = _listen(rows.get("wav.scp", {}), decode)
-    return Directory(path, rows, faults, sounds, bad, alphabet, official, pool)
+    return Directory(path, rows, faults, sounds, bad)
 
 
 def _listen(rows: dict[str, Row], decode: bool) -> tuple[dict[str, Recording], dict[str, str]]:
@@ -177,8 +181,9 @@ def length(d: Directory) -> Iterator[Fault]:
             continue
         seconds = d.sounds[key].seconds
         units = row.value.split() if name == "tokens" else list("".join(row.value.split()))
-        if audio.too_short(seconds, units) or audio.too_long(seconds, units):
-            much = "short" if audio.too_short(seconds, units) else "long"
+        short = audio.too_short(seconds, units, d.fs, d.hop)
+        if short or audio.too_long(seconds, units):
+            much = "short" if short else "long"
             yield Fault(*d.at(name, key), f"{key} lasts {seconds:.2f} s, too {much} for its text", "give it its own text, or leave it out")
 
 

@@ -12,6 +12,7 @@ from cycle.device import send
 if TYPE_CHECKING:
     from torch import Tensor
 
+BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"  # tokens that no text holds
 POOLS = ("paired", "speech", "text", "dev", "test")
 
 

@@ -26,8 +26,7 @@ from cycle.experiment import Experiment
 from cycle.files import digest
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
-from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
-from cycle.models.vocabulary import Vocabulary
+from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
 from cycle.settings import Search
 
 VERSION = 1
@@ -116,9 +115,8 @@ def _errors(story: Story, number: int) -> dict[str, int]:
 def ask(exp: Experiment, rounds: list[int], chosen: list[Sample]) -> list[Sample]:
     """Fills the samples with what the models say."""
     chosen = [s for s in chosen if s.kind == "text" or _with_features(exp, s)]
-    vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
     if (exp.aligner / "model.pth").is_file():
-        aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, CPU)
+        aligner = load_aligner(exp, CPU)
         for s in chosen:
             if s.kind == "test" and s.feats is not None:
                 s.rhythm = _array(aligner.align(speech_of([s.feats]), [s.tokens])[0][0])

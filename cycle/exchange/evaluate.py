@@ -68,7 +68,7 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
 
 def label_search(exp: Experiment, asr: Recognizer, fabric: Fabric) -> Search:
     """How a round that starts with this recogniser labels speech."""
-    return tuned(exp, asr, exp.config.rounds.label.search, NGram.load(exp.tokens / "prior.json"), fabric)
+    return tuned(exp, asr, exp.config.rounds.label.search, NGram.load(exp.prior), fabric)
 
 
 def transcripts(
@@ -99,7 +99,7 @@ def figure(exp: Experiment, stream: Stream, hyps: Sequence[str]) -> float:
 def dev_figure(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
     """How good `folder/asr` is on dev, and how many hypotheses are empty."""
     asr, dev = load_asr(folder, exp.config, fabric.device), open_pool(exp, "dev")
-    prior = NGram.load(exp.tokens / "prior.json")
+    prior = NGram.load(exp.prior)
     search = tuned(exp, asr, exp.config.decode, prior, fabric)
     hyps, _ = transcripts(asr, dev, search, prior, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
     tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])

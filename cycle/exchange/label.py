@@ -23,10 +23,9 @@ from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.fusion import posteriors, prior_scores
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
+from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
-from cycle.models.vocabulary import Vocabulary
 from cycle.rewards import reconstruction
 from cycle.settings import Search
 from cycle.train.streams import Stream
@@ -81,7 +80,7 @@ class LabelJob:
 
     def open(self, fabric: Fabric) -> Callable[[int], Write]:
         exp, pool = self.exp, open_pool(self.exp, "speech")
-        asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.tokens / "prior.json")
+        asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.prior)
         conf = exp.config.rounds.label
         judges = self._judges(fabric) if self.judge else None
 
@@ -96,9 +95,7 @@ class LabelJob:
 
     def _judges(self, fabric: Fabric) -> tuple[Synthesizer, FrameCTC]:
         exp = self.exp
-        vocabulary = Vocabulary.read(exp.tokens / "tokens.txt")
-        aligner = load_frame_model(exp.aligner, exp.config.aligner, exp.config, vocabulary, fabric.device)
-        return load_tts(self.start, exp.config, read_voices(exp), fabric.device), aligner
+        return load_tts(self.start, exp.config, read_voices(exp), fabric.device), load_aligner(exp, fabric.device)
 
 
 def _row(label: Label) -> dict[str, Any]:

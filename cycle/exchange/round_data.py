@@ -26,8 +26,7 @@ from cycle.exchange.voices import voices
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.pair import load_asr, load_frame_model
-from cycle.models.vocabulary import Vocabulary
+from cycle.models.pair import load_aligner, load_asr
 from cycle.train.streams import Stream
 
 log = logging.getLogger("cycle")
@@ -78,8 +77,7 @@ class _Exchange:
 
     @cached_property
     def aligner(self) -> FrameCTC:
-        vocabulary = Vocabulary.read(self.exp.tokens / "tokens.txt")
-        return load_frame_model(self.exp.aligner, self.exp.config.aligner, self.exp.config, vocabulary, self.fabric.device)
+        return load_aligner(self.exp, self.fabric.device)
 
     def aligned(self, stream: Stream) -> tuple[Stream, NDArray[np.bool_]]:
         return align(stream, self.aligner, self.conf.label.batch_frames, self.fabric.device)

@@ -120,7 +120,7 @@ def try_models(config: Config) -> None:
     """
     for name in config.models:
         source = _source(config.asr if name == "asr" else config.tts)
-        vocabulary = Vocabulary(source.tokens() if source.init else ["<blank>", "<unk>", "a", "b", "<sos/eos>"])
+        vocabulary = Vocabulary(source.tokens()) if source.init else Vocabulary.of(["a b"])
         if name == "asr":
             build_asr(config, vocabulary)
         else:
@@ -139,6 +139,10 @@ def load_tts(folder: Path, config: Config, voices: Voices, device: torch.device)
     from cycle.models.espnet_tts import EspnetSynthesizer
 
     return EspnetSynthesizer.load(folder / "tts", config.features.n_mels, voices).to(device).eval()
+
+
+def load_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
+    return load_frame_model(exp.aligner, exp.config.aligner, exp.config, Vocabulary.read(exp.vocabulary), device)
 
 
 def load_frame_model(folder: Path, conf: FrameModel, config: Config, vocabulary: Vocabulary, device: torch.device) -> FrameCTC:

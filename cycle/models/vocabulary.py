@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
+from cycle.data.types import BLANK, END, UNKNOWN
+from cycle.files import write_text
 
 
 class Vocabulary:
@@ -29,8 +30,6 @@ class Vocabulary:
         return cls(path.read_text(encoding="utf-8").split("\n")[:-1])
 
     def write(self, path: Path) -> None:
-        from cycle.files import write_text
-
         write_text(path, "".join(f"{token}\n" for token in self.tokens))
 
     def __len__(self) -> int:

@@ -18,10 +18,9 @@ from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_asr, load_frame_model, load_tts, read_voices
+from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
-from cycle.models.vocabulary import Vocabulary
 
 Name = Literal["asr", "tts"]
 
@@ -67,9 +66,7 @@ class Origin:
 
     @cached_property
     def aligner(self) -> FrameCTC:
-        vocabulary = Vocabulary.read(self.exp.tokens / "tokens.txt")
-        model = load_frame_model(self.exp.aligner, self.exp.config.aligner, self.exp.config, vocabulary, self.device)
-        return model.requires_grad_(False)
+        return load_aligner(self.exp, self.device).requires_grad_(False)
 
     @cached_property
     def references(self) -> dict[str, list[str]]:
@@ -78,7 +75,7 @@ class Origin:
 
     @cached_property
     def prior(self) -> NGram:
-        return NGram.load(self.exp.tokens / "prior.json")
+        return NGram.load(self.exp.prior)
 
 
 class Objective(Protocol):

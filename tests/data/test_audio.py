@@ -90,10 +90,11 @@ def test_sphere_files_are_read(tmp_path):
 
 def test_too_short_for_its_tokens():
     """0.24 s are 16 frames of 16 ms, 8 encoder frames of two."""
-    assert not audio.too_short(0.24, list("abcdefgh"))
-    assert audio.too_short(0.24, list("abcdefghi"))
-    assert audio.too_short(0.24, list("aabcdefg"))  # CTC needs a blank between the two
-    assert audio.too_short(0.0, ["a"])
+    assert not audio.too_short(0.24, list("abcdefgh"), 16000, 256)
+    assert audio.too_short(0.24, list("abcdefghi"), 16000, 256)
+    assert not audio.too_short(0.24, list("abcdefghi"), 16000, 128)
+    assert audio.too_short(0.24, list("aabcdefg"), 16000, 256)  # CTC needs a blank between the two
+    assert audio.too_short(0.0, ["a"], 16000, 256)
 
 
 def test_too_long_for_its_tokens():

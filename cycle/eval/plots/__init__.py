@@ -66,11 +66,11 @@ def of_comparison(told: list[Told]) -> list[Figure]:
 
     amounts = over(comparison.amounts_table)
     return [
-        Figure("compared", "comparison", "Systems of all experiments", "Test error with its 95 % interval.",
+        Figure("compared", "comparison", "Systems of all experiments", "Test score with its 95 % interval.",
                over(comparison.compared_table), comparison.draw_compared, comparison.say_compared),
         Figure("bootstrap", "comparison", "Who beats whom",
                "Each experiment's system against each other's, on the same utterances: difference in points, two-sided paired bootstrap.",
                over(comparison.bootstrap_table), comparison.draw_bootstrap, comparison.say_bootstrap),
-        Figure("amounts", "comparison", "Error over the amount of paired data", "One curve a corpus and system, 95 % intervals.",
+        Figure("amounts", "comparison", "Score over the amount of paired data", "One curve a corpus and system, 95 % intervals.",
                lambda story: amounts(story) or None, comparison.draw_amounts, comparison.say_amounts),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import permutations
@@ -13,8 +14,9 @@ from matplotlib.figure import Figure as Canvas
 from cycle.eval import history
 from cycle.eval.bootstrap import paired_p
 from cycle.eval.figures import Cell, Rows
-from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, percent, short, whiskers
-from cycle.eval.story import Story, score_of
+from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, short, whiskers
+from cycle.eval.plots.curves import systems_table, unit_of
+from cycle.eval.story import Story, number, score_of
 from cycle.eval.style import COLORS, GREY, Style
 from cycle.eval.tables import p_value
 
@@ -42,12 +44,22 @@ def named(stories: list[Story]) -> list[Told]:
 
 def compared_table(told: list[Told]) -> Rows:
     """Every system of every experiment."""
-    rows: Rows = []
-    for one in told:
-        for system, entry in one.story.systems.items():
-            low, high = ends(entry)
-            rows.append({"experiment": one.name, "system": system, "rate": score_of(entry), "low": low, "high": high})
-    return rows
+    return [{"experiment": one.name, **row} for one in told for row in systems_table(one.story)]
+
+
+def _unit(rows: Rows) -> str:
+    """What the scores are called, if they all are called so."""
+    units = {str(row["unit"]) for row in rows}
+    return units.pop() if len(units) == 1 else "score"
+
+
+def _sign(rows: Rows) -> str:
+    return " %" if _unit(rows).endswith("(%)") else ""
+
+
+def _scaled(row: dict[str, Cell]) -> float:
+    rate = number(row["rate"])
+    return math.nan if rate is None else float(row["scale"] or 1) * rate
 
 
 def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
@@ -64,17 +76,18 @@ def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
             ticks.append((place, short(row["system"], 16)))
             index = others.index(str(row["system"])) if row["system"] != "baseline" else -1
             look = {"color": COLORS[index % 6] if index >= 0 else GREY, "hatch": HATCHES[index % 5] if index >= 0 else ""}
-            axes.barh(place, percent(row["rate"]), 0.85, edgecolor="white", linewidth=0.4, **look)
-            axes.errorbar([percent(row["rate"])], [place], xerr=whiskers([row]), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
+            value, reach = _scaled(row), whiskers([row], float(row["scale"] or 1))
+            axes.barh(place, value, 0.85, edgecolor="white", linewidth=0.4, **look)
+            axes.errorbar([value], [place], xerr=reach, fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
         place += 1.4
     axes.set_yticks(*zip(*ticks, strict=True), fontsize=style.small - 1)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("test error (%), 95 % interval")
+    axes.set_xlabel(f"test {_unit(rows)}, 95 % interval")
 
 
 def say_compared(rows: Rows) -> str:
-    return listed([(f"{r['experiment']} {r['system']}", percent(r["rate"])) for r in rows]) + "."
+    return listed([(f"{r['experiment']} {r['system']}", _scaled(r)) for r in rows], _sign(rows)) + "."
 
 
 def bootstrap_table(told: list[Told]) -> Rows:
@@ -139,7 +152,9 @@ def amounts_table(told: list[Told]) -> Rows:
                 low, high = ends(entry)
                 name = f"{corpus} {system}"
                 size: dict[str, Cell] = {"pairs": pairs.utterances, "hours": pairs.hours}
-                rows.append({"curve": name, "experiment": one.name, **size, "rate": score_of(entry), "low": low, "high": high})
+                unit, scale = unit_of(one.story)
+                rows.append({"curve": name, "experiment": one.name, **size, "rate": score_of(entry), "low": low, "high": high,
+                             "unit": unit, "scale": scale})  # fmt: skip
     return rows if len({row["pairs"] for row in rows}) > 1 else []
 
 
@@ -151,8 +166,8 @@ def draw_amounts(canvas: Canvas, rows: Rows, style: Style) -> None:
         line = sorted((r for r in rows if r["curve"] == curve), key=lambda r: int(r["pairs"] or 0))
         color = GREY if curve.endswith(" baseline") else COLORS[i % 7]
         axes.errorbar(
-            [r["pairs"] for r in line], [percent(r["rate"]) for r in line], yerr=whiskers(line), fmt="osD^vPX"[i % 7] + "-", capsize=2,
-            color=color, label=short(curve, 24),
+            [r["pairs"] for r in line], [_scaled(r) for r in line], yerr=whiskers(line, float(line[0]["scale"] or 1)),
+            fmt="osD^vPX"[i % 7] + "-", capsize=2, color=color, label=short(curve, 24),
         )  # fmt: skip
     axes.set_xscale("log")
     ticks = sorted({int(r["pairs"] or 0) for r in rows})
@@ -160,9 +175,9 @@ def draw_amounts(canvas: Canvas, rows: Rows, style: Style) -> None:
     axes.minorticks_off()
     from_zero(axes)
     axes.set_xlabel("pairs of speech and text")
-    axes.set_ylabel("test error (%)")
+    axes.set_ylabel(f"test {_unit(rows)}")
     legend_above(axes, 2)
 
 
 def say_amounts(rows: Rows) -> str:
-    return listed([(f"{r['curve']} with {r['pairs']} pairs", percent(r["rate"])) for r in rows]) + "."
+    return listed([(f"{r['curve']} with {r['pairs']} pairs", _scaled(r)) for r in rows], _sign(rows)) + "."
