@@ -17,7 +17,11 @@ TOKENS = 8  # where batches should have few shapes, texts are padded to a multip
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A transcript with its natural-log probability given the speech (every CTC path summed)."""
+    """A transcript with its natural-log score given the speech.
+
+    By prefix beam search its probability, every CTC path summed; by greedy search that of the best path; by the others the score that
+    ranked it.
+    """
 
     text: str
     logp: float
@@ -68,11 +72,18 @@ class Batch:
 
 @dataclass
 class Loss:
-    """ESPnet's triple: the value to minimise, the number of utterances it averages, what to log."""
+    """ESPnet's triple: the value to minimise, the number of utterances it averages, what to log.
+
+    Attributes:
+        means: (P,) whose sum the value is, where it is more than one mean, or none over so many utterances.
+        counts: (P,) how many things each of them averages.
+    """
 
     value: Tensor
     weight: int
     stats: dict[str, float | Tensor]
+    means: Tensor | None = None
+    counts: Sequence[int] | Tensor | None = None
 
 
 def round_up(size: int, step: int) -> int:

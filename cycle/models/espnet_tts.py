@@ -131,10 +131,18 @@ class EspnetSynthesizer(nn.Module):
             raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
         if self.needs_durations and fastspeech.is_plain(self.tts):
             value, parts = fastspeech.loss(self.tts, self.inputs(batch), self.graphs)
-            return Loss(value, len(batch.texts), {k: v.detach() for k, v in {"loss": value, **parts}.items()})
+            stats = {"loss": value.detach(), **dict(zip(fastspeech.PARTS, parts.detach().unbind(), strict=True))}
+            return Loss(value, len(batch.texts), stats, parts, self._counts(batch))
         with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
             value, stats, _ = self.tts(**self.inputs(batch))
         return Loss(value, len(batch.texts), {k: v for k, v in stats.items() if v is not None and "alpha" not in k})
+
+    @staticmethod
+    def _counts(batch: Batch) -> list[int]:
+        """What each part of FastSpeech2's loss averages: frames, and tokens with the end of the text."""
+        assert batch.speech is not None
+        frames = batch.speech.lengths if batch.speech.known is None else batch.speech.known
+        return [int(frames.sum()), *[sum(len(text.split()) + 1 for text in batch.texts)] * 3]
 
     def synthesize(
         self,

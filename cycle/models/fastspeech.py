@@ -115,7 +115,7 @@ INPUTS = ("text", "text_lengths", "feats", "feats_lengths", "durations", "pitch"
 PARTS = ("l1_loss", "duration_loss", "pitch_loss", "energy_loss")
 
 
-def loss(tts: Any, inputs: dict[str, Tensor], graphs: Graphs | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+def loss(tts: Any, inputs: dict[str, Tensor], graphs: Graphs | None = None) -> tuple[Tensor, Tensor]:
     """ESPnet's loss of FastSpeech2, without its questions to the device, of which there are two an utterance.
 
     Args:
@@ -123,11 +123,11 @@ def loss(tts: Any, inputs: dict[str, Tensor], graphs: Graphs | None = None) -> t
         graphs: recordings of `losses`.
 
     Returns:
-        the sum of `losses`; and each of them.
+        the sum of `losses`; (4,) each of them, see PARTS.
     """
     given = [inputs[name] for name in INPUTS if name in inputs]
     parts = torch.stack(graphs(tts, *given) if graphs else losses(tts, *given))
-    return parts.sum(), dict(zip(PARTS, parts.unbind(), strict=True))
+    return parts.sum(), parts
 
 
 def losses(

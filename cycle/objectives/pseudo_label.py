@@ -53,7 +53,7 @@ class PseudoLabel:
     Args:
         nbest: 1 takes the best hypothesis (hard labels); more weigh the loss of each by its posterior within the list.
         sharpness: multiplies the log-probabilities of the list before their softmax.
-        momentum: of the teacher, per call; smaller in the first calls. 1 keeps the teacher of the round's start.
+        momentum: of the teacher, per call; until call 9 m / (1 - m), the 891st for 0.99, smaller. 1 keeps the teacher of the round's start.
         keep: share of the utterances to learn from, by confidence among those seen last; a list of two is where it begins and ends in a
             round (a curriculum: Cascante-Bonilla et al. 2021, arXiv:2001.06001).
         least: fixed threshold of the confidence (log-probability per token); both must be met.
@@ -101,7 +101,7 @@ class PseudoLabel:
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None and self.teacher is not None
-        if self.calls:  # at first they are the same
+        if self.calls and self.momentum < 1:  # at first they are the same
             follow(self.teacher, models.asr, min(self.momentum, self.calls / (self.calls + 9)))  # type: ignore[arg-type]
         self.calls += 1
         lists = self.teacher.transcribe(batch.speech, self.search)

@@ -119,12 +119,11 @@ class Scst:
             reward, valid = self.judge(batch, drawn, models)
             baseline = others_mean(reward, valid)
         stats = {"reward": mean(reward, valid), "advantage": mean((reward - baseline).abs(), valid), "skipped": skipped(valid)}
-        rows = valid.any(-1)
-        if not bool(rows.any()):
+        rows = int(valid.any(-1).sum())
+        if not rows:
             return nothing(reward.device, stats)
         logp = models.asr.logp(speech, drawn, self.by, self.temperature)
-        value = policy_gradient(logp, reward, baseline, valid).sum() / rows.sum()
-        return Loss(value, len(batch.texts), stats)
+        return Loss(policy_gradient(logp, reward, baseline, valid).sum() / rows, rows, stats)
 
 
 class Mwer:
@@ -166,6 +165,8 @@ class Mwer:
         speech = heard(batch.speech, models, self.varied)
         lists = [[hyp.text for hyp in hyps] for hyps in models.asr.transcribe(speech, self.search)]
         reward, valid = self.judge(batch, lists, models)
+        if not reward.size(1):
+            return nothing(reward.device, {})
         rows = valid.sum(-1) > 1  # a single hypothesis has nothing to be compared with
         stats = {
             "reward": mean(reward, valid),

@@ -39,9 +39,9 @@ class TtsThroughAsr:
         made = models.tts.synthesize(batch.texts, batch.spks, grad=True)
         tokens = send([len(t.split()) for t in batch.texts], made.speech.feats.device)
         logp = models.asr.logp(made.speech, [[t] for t in batch.texts], self.by)[:, 0]
-        fits = logp > UNFIT  # speech too short for its text has no gradient to give, and no place in the mean
-        value = -(logp / tokens * fits).sum() / fits.sum().clamp(min=1)
-        return Loss(value, len(batch.texts), {"loss": value.detach(), "fits": fits.float().mean()})
+        fits = (logp > UNFIT) & (tokens > 0)  # speech too short for its text has no gradient to give, and no place in the mean
+        value = -(logp / tokens.clamp(min=1) * fits).sum() / fits.sum().clamp(min=1)
+        return Loss(value, len(batch.texts), {"loss": value.detach(), "fits": fits.float().mean()}, value[None], fits.sum()[None])
 
 
 class SpeakerConsistency:

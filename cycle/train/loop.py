@@ -26,7 +26,8 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, Loss
+from cycle.device import send
 from cycle.files import atomic_write
 from cycle.log import Metrics, progress
 from cycle.models.noise import frozen
@@ -107,6 +108,7 @@ class Trainer:
     fabric: Fabric
     split: bool = True
     bad_steps: int | Tensor = field(default=0, init=False)  # in a row, up to now
+    streak: int | Tensor = field(default=0, init=False)  # the longest row of them
 
     def fit(self) -> None:
         """Leaves the averaged weights in the modules.
@@ -155,16 +157,30 @@ class Trainer:
             with frozen(others), self.fabric.autocast():
                 batch = next(batches[task.name])
                 loss = task.objective(batch, self.models, step)
+            value = self._shared(loss, batch.share)
             if loss.weight:
-                self.fabric.backward(task.weight * batch.share * loss.value)
-            stats |= {f"{task.name}/{k}": v * batch.share for k, v in loss.stats.items()}
+                self.fabric.backward(task.weight * value)
+            stats |= {f"{task.name}/{k}": v * batch.share if k != "loss" else value.detach() for k, v in loss.stats.items()}
             del loss  # and with it the autograd graph: see cycle/models/graphs.py
         moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
         moved = [p for p in moved if self.fabric.world_size > 1 or p.has_gradient()]
         norms = {f"norm/{p.name}": p.step(step, self.updates, self.fabric) for p in moved}
         bad = torch.stack([~torch.isfinite(n) for n in norms.values()]).any() if norms else torch.tensor(False)
-        self.bad_steps = torch.where(bad, self.bad_steps + 1, 0) if norms else self.bad_steps
+        if norms:
+            self.bad_steps = torch.where(bad, self.bad_steps + 1, 0)
+            self.streak = torch.maximum(self.bad_steps, torch.as_tensor(self.streak, device=bad.device))
         return stats | {k: n / self.fabric.world_size for k, n in norms.items()}
+
+    def _shared(self, loss: Loss, share: float) -> Tensor:
+        """What a loss adds to that of the whole batch, of which this rank has a share: means are taken over what all ranks average."""
+        if self.fabric.world_size == 1:
+            return loss.value
+        means = loss.value[None] if loss.means is None else loss.means
+        counts = [loss.weight] if loss.counts is None else loss.counts
+        counts = (counts if isinstance(counts, Tensor) else send(counts, means.device)).float()
+        mine = counts if share else torch.zeros_like(counts)  # see `Mixture.batch`
+        whole: Any = self.fabric.all_reduce(mine.clone(), reduce_op="sum")
+        return (means * mine / whole.clamp(min=1)).sum()
 
     def _whole(self, values: dict[str, float]) -> dict[str, float]:
         """The sum over all ranks, each of which has its share of a value."""
@@ -175,8 +191,8 @@ class Trainer:
         return {k: sum(share.get(k, 0.0) for share in shares) for k in values}
 
     def _check(self, step: int) -> None:
-        """Looks at the count of bad steps; only now and then, because the host has to wait for it."""
-        bad = int(self.bad_steps)
+        """Looks at the bad steps; only now and then, because the host has to wait for it."""
+        bad = int(self.streak)
         if bad >= MAX_BAD_STEPS:
             raise Diverged(f"{self.phase}: no finite gradient in {bad} updates up to {step}")
 

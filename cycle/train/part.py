@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,16 @@ def learning_rate(step: int, updates: int, conf: Optimizer) -> float:
     return conf.lr * (conf.floor + (1 - conf.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def _joined(tensors: Sequence[Any]) -> Tensor:
+    return torch.cat([t.detach().flatten() for t in tensors]) if tensors else torch.empty(0)
+
+
+def _apart(vector: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:
+    """A vector's memory in the shapes of these tensors."""
+    pieces = vector.detach().split([t.numel() for t in shapes])
+    return [piece.view_as(t) for piece, t in zip(pieces, shapes, strict=True)]
+
+
 class Part:
     """A module with its optimizer.
 
@@ -32,13 +43,14 @@ class Part:
     def __init__(self, name: str, module: nn.Module, conf: Optimizer):
         self.name, self.module, self.conf = name, module, conf
         self.params = [p for p in module.parameters() if p.requires_grad]
-        self.weights = nn.Parameter(self._joined(self.params))
-        self.views = self._apart(self.weights)
+        self.weights = nn.Parameter(_joined(self.params))
+        self.views = _apart(self.weights, self.params)
         self.zeros = [p.new_zeros(()).expand(p.shape) for p in self.params]  # which take no memory
         self.reached = [False] * len(self.params)  # by a gradient
         self.optimizer = torch.optim.AdamW([self.weights], lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
         self.statistics = [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
         self.average = [self.weights.detach().clone(), *[b.clone() for b in self.statistics]]
+        self.before = _joined(self.statistics)  # the step
         self.forget()
 
     def forget(self) -> None:
@@ -51,7 +63,8 @@ class Part:
 
     @torch.no_grad()
     def step(self, step: int, updates: int, fabric: Fabric) -> Tensor:
-        """Clips, updates, averages, forgets the gradient; one that is not finite moves no weight. The host does not wait for the device.
+        """Clips, updates, averages, forgets the gradient; one that is not finite moves no weight and no running statistic. The host does
+        not wait for the device.
 
         The gradients of all ranks are summed. A parameter without one counts as zero; in one process it stays as it is if it never had any.
 
@@ -60,10 +73,12 @@ class Part:
         """
         self.weights.grad = self._gradient(fabric)
         norm = nn.utils.clip_grad_norm_([self.weights], self.conf.clip)
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the fused step looks at it on the device
+        bad = ~torch.isfinite(norm)
+        self.optimizer.found_inf = bad.float()  # the fused step looks at it on the device
         self.optimizer.param_groups[0]["lr"] = learning_rate(step, updates, self.conf)
         self.optimizer.step()
         self._hand_over()
+        self._keep_statistics(bad)
         decay = min(self.conf.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(self.average, [self.weights.detach(), *self.statistics], 1 - decay)
         return norm
@@ -71,7 +86,7 @@ class Part:
     def _gradient(self, fabric: Fabric) -> Tensor:
         several = fabric.world_size > 1  # some rank may have what this one lacks
         self.reached = [was or several or p.grad is not None for was, p in zip(self.reached, self.params, strict=True)]
-        whole = self._joined([zero if p.grad is None else p.grad for p, zero in zip(self.params, self.zeros, strict=True)])
+        whole = _joined([zero if p.grad is None else p.grad for p, zero in zip(self.params, self.zeros, strict=True)])
         self.forget()
         return fabric.all_reduce(whole, reduce_op="sum") if several else whole  # type: ignore[return-value]
 
@@ -82,14 +97,11 @@ class Part:
             torch._foreach_copy_([self.views[n] for n in kept], [self.params[n] for n in kept])
         torch._foreach_copy_(self.params, self.views)
 
-    @staticmethod
-    def _joined(tensors: list[Any]) -> Tensor:
-        return torch.cat([t.detach().flatten() for t in tensors])
-
-    def _apart(self, vector: Tensor) -> list[Tensor]:
-        """A vector's memory in the shapes of the parameters."""
-        pieces = vector.detach().split([p.numel() for p in self.params])
-        return [piece.view_as(p) for piece, p in zip(pieces, self.params, strict=True)]
+    def _keep_statistics(self, bad: Tensor) -> None:
+        """What a step that is not finite has left in BatchNorm is taken back: it would stay for good."""
+        if self.statistics:
+            self.before = torch.where(bad, self.before, _joined(self.statistics))
+            torch._foreach_copy_(self.statistics, _apart(self.before, self.statistics))
 
     def state(self) -> dict[str, Any]:
         return {
@@ -102,7 +114,8 @@ class Part:
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
-        self.weights.copy_(self._joined(self.params))
+        self.weights.copy_(_joined(self.params))
+        self.before = _joined(self.statistics)
         self.optimizer.load_state_dict(state["optimizer"])
         self.reached = state["reached"]
         for mine, saved in zip(self.average, state["average"], strict=True):
@@ -112,7 +125,7 @@ class Part:
     def finish(self, fabric: Fabric) -> None:
         """Puts the averaged weights, and the statistics of BatchNorm that belong to them (the mean of all ranks), in place."""
         average: list[Any] = [fabric.all_reduce(a, reduce_op="mean") if fabric.world_size > 1 else a for a in self.average]
-        torch._foreach_copy_(self.params, self._apart(average[0]))
+        torch._foreach_copy_(self.params, _apart(average[0], self.params))
         for mine, mean in zip(self.statistics, average[1:], strict=True):
             mine.copy_(mean)
         self.module.eval()

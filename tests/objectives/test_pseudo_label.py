@@ -107,6 +107,18 @@ def test_the_teacher_follows_and_the_origin_does_not():
     assert not any(p.requires_grad for p in objective.teacher.parameters())
 
 
+def test_a_momentum_of_one_keeps_the_teacher():
+    models, data = pair(), batch()
+    objective = started(PseudoLabel(momentum=1.0))
+    before = copy.deepcopy(objective.teacher.state_dict())
+    with torch.no_grad():
+        for p in models.asr.parameters():
+            p.add_(1.0)
+    for step in range(3):
+        objective(data, models, step)
+    assert all(torch.equal(v, before[k]) for k, v in objective.teacher.state_dict().items())
+
+
 def test_state_survives():
     data = batch()
 

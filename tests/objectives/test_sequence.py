@@ -136,6 +136,13 @@ def test_what_cannot_be_judged_is_skipped_and_counted():
         assert none.weight == 0 and not none.value.requires_grad and float(none.stats["skipped"]) == 1.0
 
 
+def test_nothing_found_is_nothing_to_learn_from():
+    toy = ToyRecognizer()
+    toy.transcribe = lambda speech, search: [[], []]
+    loss = Mwer(by="attention")(toy_batch([REF, REF]), Models(toy, None), 0)
+    assert loss.weight == 0 and float(loss.value) == 0
+
+
 def test_filled():
     assert filled([["a", "b"], ["c"], []], 3) == [["a", "b", "a"], ["c", "c", "c"], ["", "", ""]]
 

@@ -23,6 +23,16 @@ def test_each_judge_lowers_what_it_claims(objective):
     assert logged[-1]["loss"] < logged[0]["loss"] - 0.03  # the lists cannot give more than 0.036
 
 
+def test_an_empty_text_is_left_out():
+    models, data = pair(), batch()
+    data.texts[1] = ""
+    torch.manual_seed(0)
+    loss = TtsThroughAsr()(data, models, 0)
+    loss.value.backward()
+    assert loss.value.isfinite() and float(loss.counts) == 2
+    assert all(p.grad is None or p.grad.isfinite().all() for p in models.tts.parameters())
+
+
 def test_synthesised_text_is_the_text_that_is_judged():
     """Text and speech in step: a permuted text is heard worse once the synthesiser has learnt to be heard."""
     torch.manual_seed(0)

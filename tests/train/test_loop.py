@@ -1,5 +1,6 @@
 """Training: killed and resumed equals uninterrupted, to the bit; averages, schedules, divergence."""
 
+import contextlib
 import itertools
 import math
 import shutil
@@ -110,6 +111,21 @@ def test_divergence_is_told(tmp_path):
         job.fit()
     for key, value in model.named_parameters():
         assert torch.equal(value, before[key]), key  # a gradient that is not finite moves no weight
+
+
+@pytest.mark.parametrize(("bad", "told"), [(range(21, 39), False), (range(21, 42), True)])
+def test_a_row_of_bad_steps_is_told_though_good_ones_follow(tmp_path, bad, told):
+    """Numbers of the device are looked at now and then."""
+
+    class Sometimes(Objective):
+        def __call__(self, batch, models, step):
+            loss = super().__call__(batch, models, step)
+            return Loss(loss.value * (math.nan if step in bad else 1.0), loss.weight, loss.stats)
+
+    _, job = trainer(tmp_path, Sometimes(), updates=60)
+    job.run = Run(checkpoint_seconds=1e9, log_every=60, workers=0)
+    with pytest.raises(Diverged, match="in 21 updates") if told else contextlib.nullcontext():
+        job.fit()
 
 
 def test_learning_rate_by_hand():

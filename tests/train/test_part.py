@@ -105,6 +105,22 @@ def test_a_gradient_that_is_not_finite_moves_nothing(bad):
     assert float((part.weights - whole.weights).detach().abs().max()) < 0.1
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_does_not_stay_in_the_statistics(bad):
+    part, _ = updated(1)
+    part.module.norm.running_mean.fill_(1.0)
+    gradients(part.module, 1)
+    part.step(1, 11, HOST)
+    average = part.average[1].clone()
+    part.module.norm.running_mean[0] = bad  # a forward pass that is not finite, and the gradient that comes of it
+    part.module.norm.running_var.fill_(7.0)
+    gradients(part.module, 2)
+    part.params[0].grad[0] = bad
+    part.step(2, 11, HOST)
+    assert part.module.norm.running_mean.tolist() == [1.0] * 3 and part.module.norm.running_var.tolist() == [1.0] * 3
+    torch.testing.assert_close(part.average[1], average + (1 - 3 / 12) * (1.0 - average))
+
+
 def test_the_average_of_statistics_is_followed_too():
     part, _ = updated(1)
     part.module.norm.running_mean.fill_(1.0)
