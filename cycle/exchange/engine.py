@@ -1,7 +1,7 @@
 """Whole pools through the models, shard by shard: here, on every rank of a distributed run, or on a cluster.
 
 A shard's result depends on nothing but the job and the shard's number, and its file appears whole: who makes it, and after how many
-attempts, changes nothing.
+attempts, changes nothing. (Noise is drawn batch by batch: where memory runs out and a batch is halved, it is other noise.)
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from cycle.settings import Augment, Search
 
 log = logging.getLogger("cycle")
 _NEVER = -1e30
-SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: it ends in silence
+SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: zeros follow
 
 
 class EspnetRecognizer(nn.Module):

@@ -84,6 +84,7 @@ class AsrDpo:
 
     trains: frozenset[Name] = frozenset({"asr"})
     streams = HEARD
+    lists = True
 
     def __init__(
         self,
@@ -183,7 +184,6 @@ class TtsDpo:
     """
 
     trains: frozenset[Name] = frozenset({"tts"})
-    streams = READ
     NAMES = ("heard", "heard_logp", "speaker")
 
     def __init__(
@@ -198,6 +198,7 @@ class TtsDpo:
         if renderings < 2:
             raise UserError(f"renderings: {renderings}", "args", "a pair needs two")
         self.weights, self.level = rewards.named(reward or {"heard_logp": 1.0}, self.NAMES, "reward"), level
+        self.streams = TEXTS if "speaker" in self.weights else READ  # a text without a recording says nothing of its speaker
         self.renderings, self.spread, self.beta, self.margin = renderings, spread_of(spread), positive(beta), margin
         self.origin: Origin | None = None
 
@@ -223,8 +224,7 @@ class TtsDpo:
             return rewards.heard(speech, texts, self.origin.asr, self.units)
         if name == "heard_logp":
             return rewards.heard_logp(speech, texts, self.origin.asr)
-        if batch.speech is None:  # a text without a recording says nothing of its speaker
-            return [None] * len(texts)
+        assert batch.speech is not None
         n = self.renderings
         recorded = batch.speech.rows([i for i in range(len(batch.texts)) for _ in range(n)])
         return rewards.speaker_similarity(speech, recorded)

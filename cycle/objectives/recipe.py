@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from cycle.errors import UserError
-from cycle.objectives.base import HEARD, READ, TEXTS, Objective, create
+from cycle.objectives.base import HEARD, LISTED, READ, TEXTS, Objective, create
 from cycle.objectives.judging import TextJudge
 from cycle.rewards import units
 from cycle.settings import Config, ObjectiveConf
@@ -41,6 +41,8 @@ def objectives(config: Config) -> dict[str, Objective]:
             raise UserError(f"it has no use for {stranger!r}", f"{where}.mix", f"choose among: {', '.join(sorted(usable))}")
         if getattr(objective, "needs_texts", False):
             _refuse_without_texts(conf, config.rounds.count, where)
+        if getattr(objective, "lists", False):
+            _refuse_half_listed(conf, config.rounds.count, where)
         if getattr(objective, "needs_labels", False):
             _refuse_without_labels(conf, where)
         judge = getattr(objective, "judge", None)
@@ -68,6 +70,15 @@ def _refuse_without_texts(conf: ObjectiveConf, rounds: int, where: str) -> None:
         if streams and not set(streams) & TEXTS:
             what = f"its reward needs texts, and {' and '.join(streams)} have none"
             raise UserError(what, where, "take the stream labelled, or the reward round_trip, with error_rate: 0")
+
+
+def _refuse_half_listed(conf: ObjectiveConf, rounds: int, where: str) -> None:
+    """Raises UserError where some streams of a round have lists: a batch of both has none."""
+    for number in range(1, rounds + 1):
+        listed, others = conf.shares(number).keys() & LISTED, conf.shares(number).keys() - LISTED
+        if listed and others:
+            what = f"{' and '.join(sorted(listed))} have N-best lists, and {' and '.join(sorted(others))} have none"
+            raise UserError(what, f"{where}.mix", "give each an objective of its own")
 
 
 def _refuse_without_labels(conf: ObjectiveConf, where: str) -> None:

@@ -61,15 +61,15 @@ class Stream:
 
 
 def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True, width: int | None = None) -> Batch:
-    """Reads utterances of one or several streams into a batch on the host, where features stay as short as they are stored.
+    """Reads utterances of one or several streams into a batch on the host, where features stay as short as they are stored. It has what all
+    of them have.
 
     Args:
         pitch: whether anybody will want it; a synthesiser does.
         width: frames of the batch, and few widths for durations too; None: those of the longest.
     """
-    first = items[0][0]
     batch = Batch([s.utt_ids[i] for s, i in items], [s.spks[i] for s, i in items], [s.texts[i] for s, i in items])
-    if first.store is not None:
+    if all(s.store is not None for s, _ in items):
         batch.speech = speech_of([s.store.feats(s.rows[i]) for s, i in items], width)  # type: ignore[union-attr]
         batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items], width) if pitch else None  # type: ignore[union-attr]
     if all(s.durations is not None for s, _ in items):

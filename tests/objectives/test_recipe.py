@@ -58,6 +58,11 @@ def test_mistakes_are_named(words, said):
     [
         (["asr_dpo.args.reward={teacher: 1}"], "needs labels, and paired has none"),
         (["asr_dpo.mix={paired: 0, recordings: 1}"], "recordings have none"),
+        (
+            ["asr_dpo.mix={paired: 1, speech: [0, 1]}", "asr_dpo.args.nbest=3"],
+            r"asr_dpo\.mix: speech have N-best lists, and paired have none",
+        ),
+        (["tts_dpo.mix={text: 1}", "tts_dpo.args.reward={speaker: 1}"], r"tts_dpo\.mix: it has no use for 'text'"),
     ],
 )
 def test_preferences_by_what_is_not_there(words, said):

@@ -130,5 +130,15 @@ def test_durations_of_other_recordings_are_noticed(tmp_path):
         collate([(part, 0), (part, 1)])
 
 
+def test_a_batch_has_what_all_of_its_streams_have(tmp_path):
+    writer = ShardWriter(tmp_path, 0)
+    writer.add("b0", np.ones((5, 4), np.float32), spk="s", text="a")
+    writer.close()
+    heard, read = recorded("paired", FeatureStore(tmp_path)), stream("text", 1)
+    assert collate([(heard, 0)]).speech is not None
+    for items in ([(heard, 0), (read, 0)], [(read, 0), (heard, 0)]):
+        assert collate(items).speech is None and len(collate(items).texts) == 2
+
+
 def test_seed_of_is_stable():
     assert seed_of(1, "a") == seed_of(1, "a") != seed_of(1, "b")
