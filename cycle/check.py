@@ -11,6 +11,7 @@ from pathlib import Path
 from cycle.data import kaldi
 from cycle.data.audio import EXTENSIONS
 from cycle.data.faults import Directory, faults_of, listen, load
+from cycle.data.folder import ROLES
 from cycle.data.kaldi import Fault
 from cycle.data.recordings import walk
 from cycle.data.types import POOLS
@@ -19,11 +20,11 @@ from cycle.files import read_json, write_tsv
 
 TEXTS = frozenset([".txt", ".tsv", ".csv", ".trn", ".trans", ".transcription", ".fileids", ".text", ".json", ".jsonl"])
 SHOWN = 50  # faults of one kind that are printed
-HELD_OUT = ("test", "dev", "eval", "valid")  # how names of sets begin that nothing is trained on
 
 
 def held_out(name: str) -> bool:
-    return name.startswith(HELD_OUT)
+    """Whether a set is one, by how its name begins, that nothing is trained on."""
+    return name.startswith(tuple(ROLES))
 
 
 def made_by_stage_1(parent: Path) -> dict[str, object]:

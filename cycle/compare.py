@@ -15,7 +15,6 @@ from cycle.files import read_json, write_json
 
 HEADER = ("experiment", "system", "unit", "error %", "95 % interval", "errors/ref", "fewer errors %", "p to baseline", "p to recipe")
 VALUES = ("experiment", "system", "metric", "value", "95 % interval", "n", "gain %", "p to baseline", "p to recipe")
-SETS = {"test": "", "dev": "dev"}  # where score puts a set's files, inside a system's folder
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,17 @@ class ValueRow:
         )
 
 
-def main(
-    paths: list[Path], json_file: Path | None = None, markdown: bool = False, subset: str = "test", resamples: int = 10_000, seed: int = 1
-) -> int:
+def main(paths: list[Path], json_file: Path | None = None, markdown: bool = False) -> int:
     """Prints the table.
 
     Args:
         json_file: also gets the rows, as JSON.
         markdown: print it to be pasted into a README.
-        subset: `test`, or `dev` for choosing between recipes.
 
     Raises:
         UserError: a path is no finished experiment.
     """
-    rows, notes = compare(paths, subset, resamples, seed)
+    rows, notes = compare(paths)
     draw = tables.markdown if markdown else tables.plain
     kinds = [
         (HEADER, [row.cells() for row in rows if isinstance(row, Row)]),
@@ -110,40 +106,38 @@ def main(
     for note in notes:
         print(f"\n{note}" if markdown else note)
     if json_file:
-        write_json(json_file, {"subset": subset, "resamples": resamples, "rows": [asdict(row) for row in rows], "notes": notes})
+        write_json(json_file, {"rows": [asdict(row) for row in rows], "notes": notes})
     return 0
 
 
-def compare(paths: list[Path], subset: str = "test", resamples: int = 10_000, seed: int = 1) -> tuple[list[Row | ValueRow], list[str]]:
+def compare(paths: list[Path]) -> tuple[list[Row | ValueRow], list[str]]:
     """The rows of every experiment, and what a reader must know about those that lack something."""
     rows: list[Row | ValueRow] = []
     notes: list[str] = []
     for path in paths:
-        found, missing = rows_of(path, read_summary(path), subset, resamples, seed)
+        found, missing = rows_of(path, read_summary(path))
         rows += found
         notes += missing
     return rows, notes
 
 
-def rows_of(
-    path: Path, summary: dict[str, Any], subset: str = "test", resamples: int = 10_000, seed: int = 1
-) -> tuple[list[Row | ValueRow], list[str]]:
+def rows_of(path: Path, summary: dict[str, Any]) -> tuple[list[Row | ValueRow], list[str]]:
     """The same of one experiment, whose summary has been read."""
     notes = [f"{path}: {system} is missing: {reason}" for system, reason in summary.get("missing", {}).items()]
     entries: dict[str, Any] = {}
     for system, entry in summary["systems"].items():
-        scored = entry if subset == "test" else entry.get(subset)
-        if scored:
-            entries[system] = scored
+        if entry:
+            entries[system] = entry
         else:
-            notes.append(f"{path}: {system} has no score on {subset}")
-    counted = {system: read_per_utt(path / "score" / system / SETS[subset] / "per_utt.tsv") for system in entries}
+            notes.append(f"{path}: {system} has no score")
+    files = {system: path / "score" / system / "per_utt.tsv" for system in entries}
+    counted = {system: per_utt.read(file) if file.is_file() else None for system, file in files.items()}
     baseline = entries.get("baseline")
     rows: list[Row | ValueRow] = []
     for system, entry in entries.items():
         ps: list[float | None] = []
         for other in ("baseline", summary["recipe"]):
-            p, why = _paired(counted, system, other, resamples, seed)
+            p, why = _paired(counted, system, other)
             ps.append(p)
             notes += [f"{path}: no p-value of {system} against {other}: {why}"] if why else []
         rows.append(_row(path, system, summary, entry, baseline if system != "baseline" else None, ps))
@@ -163,7 +157,7 @@ def _row(
     return Row(str(path), system, unit, entry["errors"], entry["ref"], entry["rate"], span, reduction, *ps)
 
 
-def _paired(counted: dict[str, PerUtt | None], system: str, other: str, resamples: int, seed: int) -> tuple[float | None, str | None]:
+def _paired(counted: dict[str, PerUtt | None], system: str, other: str) -> tuple[float | None, str | None]:
     """The p-value, or why there is none; neither for a system against itself or against one that was not run."""
     if system == other or other not in counted:
         return None, None
@@ -174,7 +168,7 @@ def _paired(counted: dict[str, PerUtt | None], system: str, other: str, resample
         return None, "they were scored on different utterances"
     utts = sorted(ours)
     ours_errors, theirs_errors, refs = ([of[utt][i] for utt in utts] for of, i in ((ours, 0), (theirs, 0), (ours, 1)))
-    return paired_p(ours_errors, theirs_errors, refs, resamples, seed), None
+    return paired_p(ours_errors, theirs_errors, refs), None
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -196,8 +190,3 @@ def read_summary(path: Path) -> dict[str, Any]:
             "is no summary of an experiment (systems, recipe and metric are needed)", file, "score again: python -m cycle score"
         )
     return summary
-
-
-def read_per_utt(path: Path) -> PerUtt | None:
-    """Errors and reference units of each utterance, or its value and 1; None where the file is missing."""
-    return per_utt.read(path) if path.is_file() else None

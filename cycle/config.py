@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cycle.errors import UserError
 from cycle.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
-SEARCHES = ("ctc_greedy", "ctc_beam", "joint", "attention")
+METHODS = ("ctc_greedy", "ctc_beam", "joint", "attention")
 MADE_BY_TTS = {"synthetic", "text", "speech"}  # streams that need a synthesiser: what it says, what it is to say, what it judges
 OTHERS = "*"  # in corpora, presets and controls: every objective that they do not name
 
@@ -32,9 +32,9 @@ def _fitting(value: dict[str, Any], merged: DictConfig) -> dict[str, Any]:
     return value
 
 
-def available(folder: str, pattern: str = "*.yaml") -> list[str]:
-    """Names of what lies in a folder of the repository: recipes, controls, corpora."""
-    return sorted(p.stem for p in (ROOT / folder).glob(pattern))
+def available(folder: str) -> list[str]:
+    """Names of the YAML files in a folder of the repository: recipes, controls, presets."""
+    return sorted(p.stem for p in (ROOT / folder).glob("*.yaml"))
 
 
 def corpora() -> list[str]:
@@ -84,17 +84,17 @@ def _holds(value: Any, said: Any) -> bool:
 
 def place_of(key: str, config: Config, files: Sequence[str]) -> str:
     """A dotted key with file and line, where one of these files of the repository has set it."""
-    value: Any = as_dict(config)
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    value = _at(asdict(config), key)
     for file in files:
         line = line_of(ROOT / file, key)
-        said: Any = read_yaml(ROOT / file)
-        for part in key.split(".") if line else ():
-            said = said[part]
-        if line and _holds(value, said):
+        if line and _holds(value, _at(read_yaml(ROOT / file), key)):
             return f"{file}:{line}: {key}"
     return key
+
+
+def _at(values: Any, key: str) -> Any:
+    """What stands at a dotted key of nested mappings; None where nothing does."""
+    return reduce(lambda value, part: value.get(part) if isinstance(value, dict) else None, key.split("."), values)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _check(merged: DictConfig) -> None:
         "rounds.on_collapse": ("rollback", "stop"),
         "rounds.label.source": ("asr", "oracle"),
     }
-    choices |= {f"{search}.method": SEARCHES for search in ("decode", "lm", "rounds.label.search")}
+    choices |= {f"{search}.method": METHODS for search in limits.SEARCHES}
     for key, allowed in choices.items():
         if OmegaConf.select(merged, key) not in allowed:
             raise UserError(f"{key}: {OmegaConf.select(merged, key)!r}", None, f"choose one of: {', '.join(allowed)}")
@@ -270,10 +270,6 @@ def needs_no_tts(config: Config) -> None:
             what = f"{stream!r} needs a synthesiser, and models are {config.models}"
             remedy = "take another recipe or control; for captions: caption, caption_scst, caption_dpo, scheduled_sampling"
             raise UserError(what, f"rounds.objectives.{name}.mix", remedy)
-
-
-def as_dict(config: Config) -> dict[str, Any]:
-    return asdict(config)
 
 
 @cache

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import IO
 
 from cycle import stage
-from cycle.config import OTHERS, ROOT, as_dict, available, read_yaml
+from cycle.config import OTHERS, ROOT, available, read_yaml
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
+from cycle.log import log
 from cycle.settings import Config
 
-log = logging.getLogger("cycle")
 PATIENCE = 5.0  # seconds
 ROUNDS = stage.STAGES[3]
 NAMES = ("more_steps", "pseudo_only", "tts_only", "lm", "oracle")
@@ -144,7 +143,7 @@ def run_one(exp: Experiment, name: str, open_control: Open) -> None:
 def _decode_lm(exp: Experiment) -> None:
     """Unless it is done and nothing has changed."""
     read = [exp.prior, exp.round(0) / "asr" / "model.pth", exp.data("dev"), exp.data("test")]
-    seen = {"lm": as_dict(exp.config)["lm"], "inputs": digest(read)}
+    seen = {"lm": asdict(exp.config)["lm"], "inputs": digest(read)}
     stamp = exp.decoded("lm") / "stamp.json"
     if not (stamp.exists() and read_json(stamp) == seen):
         from cycle.decode import decode_lm

@@ -3,7 +3,6 @@ outside the loop."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from cycle.device import by_first
 from cycle.device import fabric as make_fabric
 from cycle.eval.errors import error_rate
 from cycle.eval.oracle import true_texts
-from cycle.exchange.evaluate import figure, transcripts, tuned, unit_error
+from cycle.exchange.evaluate import figure, hypotheses, transcripts, tuned, unit_error
 from cycle.exchange.pools import known_speakers, open_pool, recorded, references, with_texts
 from cycle.exchange.speak import draw_speakers
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json, write_jsonl
+from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
 from cycle.models.pair import load_asr, load_tts, read_voices
@@ -29,7 +29,6 @@ from cycle.pretrain import train_frame_model
 from cycle.settings import Search
 from cycle.train.streams import Stream
 
-log = logging.getLogger("cycle")
 SETS = ("dev", "test")
 
 
@@ -44,12 +43,13 @@ def _decode(exp: Experiment, judge: FrameCTC | None, fabric: Fabric) -> None:
     rounds = read_json(exp.path / "rounds.json")
     if exp.control is None:
         decode_system(exp, "baseline", exp.round(0), exp.config.decode, fabric)
-    sets = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric)
+    sets, test = decode_system(exp, exp.system, exp.round(rounds["best"]), exp.config.decode, fabric), open_pool(exp, "test")
     heard = judged_rounds(exp, judge, rounds["rounds"], fabric) if judge else {}
     history = []
     for metrics in rounds["rounds"]:
         folder = exp.round(metrics["round"])
-        hyps = sets["test"] if metrics["round"] == rounds["best"] else _test_hypotheses(exp, folder, fabric)
+        best = metrics["round"] == rounds["best"]
+        hyps = sets["test"] if best else hypotheses(exp, folder, test, fabric, f"{folder.name}: decoding test")
         history.append({**metrics, "asr_test": _keep_round(exp, metrics["round"], hyps), **heard.get(metrics["round"], {})})
     write_json(exp.decoded(exp.system) / "rounds.json", history)
 
@@ -92,14 +92,6 @@ def _decode_set(exp: Experiment, system: str, name: str, asr: Any, search: Searc
         for utt, spk, ref, hyp, h in zip(stream.utt_ids, stream.spks, stream.texts, hyps, lists, strict=True)
     ))  # fmt: skip
     return hyps
-
-
-def _test_hypotheses(exp: Experiment, folder: Path, fabric: Fabric) -> list[str]:
-    """What a round makes of test, only ever reported."""
-    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.prior)
-    search = tuned(exp, asr, exp.config.decode, prior, fabric)
-    test, budget = open_pool(exp, "test"), exp.config.rounds.label.batch_frames
-    return transcripts(asr, test, search, prior, budget, fabric, f"{folder.name}: decoding test")[0]
 
 
 def _keep_round(exp: Experiment, number: int, hyps: list[str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -83,6 +84,12 @@ def write_tsv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, 
         for row in chain([header], rows):  # one at a time: there may be millions
             line = "\t".join(" ".join(str(field).split()) for field in row) + "\n"
             handle.write(line.encode("utf-8", "backslashreplace").decode())
+
+
+def read_tsv(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of what `write_tsv` wrote, by the names of its header."""
+    with open(path, encoding="utf-8", newline="") as handle:
+        yield from csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -23,8 +22,7 @@ from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import write_json, write_tsv
-
-log = logging.getLogger("cycle")
+from cycle.log import log
 
 
 def recipe(corpus: str) -> ModuleType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.pools import align, described, lenders, open_pool
 from cycle.experiment import Experiment
 from cycle.files import write_json
+from cycle.log import log
 from cycle.models.align import duration_spread
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.graphs import recordable
@@ -32,7 +32,6 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
 from cycle.voices import find_voices
 
-log = logging.getLogger("cycle")
 MOST_SPREAD = 0.8  # of log-durations; 0.3 to 0.5 is what speech has, 1.0 what chance gives
 
 

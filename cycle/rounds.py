@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from dataclasses import asdict, replace
@@ -21,6 +20,7 @@ from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
+from cycle.log import log
 from cycle.models.graphs import recordable
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Synthesizer
@@ -30,7 +30,6 @@ from cycle.settings import Optimizer
 from cycle.train.loop import Diverged, Task, Trainer
 from cycle.train.streams import Mixture, seed_of
 
-log = logging.getLogger("cycle")
 FLOOR = 0.02  # dev error may always rise by this much: a few errors among few sentences are no collapse
 
 

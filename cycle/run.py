@@ -8,22 +8,22 @@ import importlib
 import logging
 import shutil
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from cycle import controls, stage
-from cycle.config import ROOT, as_dict, load, needs_no_tts, place_of
+from cycle.config import ROOT, load, needs_no_tts, place_of
 from cycle.device import rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json, write_text
-from cycle.log import setup
+from cycle.log import log, setup
 from cycle.settings import Config
 
-log = logging.getLogger("cycle")
 SHARED = (3, 4, 5)  # stages that train, which several ranks share
 PRETRAIN, ROUNDS = stage.STAGES[2:4]  # the ones that build models and the recipe; once they have begun, these have been looked at
 
@@ -184,7 +184,7 @@ def follow(exp: Experiment, options: argparse.Namespace) -> int:
     """What ranks other than the first do under torchrun: their share of the stages that train."""
     from cycle.device import fabric
 
-    logging.getLogger("cycle").setLevel(logging.WARNING)
+    log.setLevel(logging.WARNING)
     together = fabric(exp.device, exp.config.precision)
     for s in stage.STAGES:
         if s.number in SHARED and options.stage <= s.number <= options.stop_stage:
@@ -214,7 +214,7 @@ def record(exp: Experiment) -> None:
     """The completed configuration beside the models."""
     import yaml
 
-    write_text(exp.path / "config.yaml", yaml.safe_dump(as_dict(exp.config), allow_unicode=True, sort_keys=False))
+    write_text(exp.path / "config.yaml", yaml.safe_dump(asdict(exp.config), allow_unicode=True, sort_keys=False))
     about = {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:], "versions": versions()}
     write_json(exp.path / "experiment.json", about)
 

@@ -11,7 +11,7 @@ from cycle.eval import caption_score, error_score
 from cycle.eval.caption_score import CaptionScore
 from cycle.eval.error_score import ErrorScore, Row
 from cycle.experiment import Experiment
-from cycle.files import atomic_dir, read_json, read_jsonl, write_json
+from cycle.files import atomic_dir, read_json, read_jsonl, read_tsv, write_json
 from cycle.log import log
 
 BASELINE, ORACLE = "baseline", "oracle"
@@ -92,8 +92,7 @@ def unshared(rows: list[Row], scorer: ErrorScore | CaptionScore, exp: Experiment
         {"unshared": the figure with its counts}, null where too few are left; {} for a corpus without such utterances.
     """
     path = exp.root / "data" / "shared.tsv"  # stage 1 lists them for sets that stand as published
-    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    shared = {utt for split, utt, _ in (line.split("\t") for line in lines) if split == "test"}
+    shared = {row["utt"] for row in read_tsv(path) if row["set"] == "test"} if path.exists() else set()
     if not shared:
         return {}
     rest = [row for row in rows if row["utt"] not in shared]
@@ -114,7 +113,7 @@ def summarize(
         "unit": "clip" if language.higher_is_better else next(iter(language.rates)),
         "higher_is_better": language.higher_is_better,
         "seconds": decoding.get("seconds"),
-        "device": decoding.get("device", exp.device),
+        "device": exp.device,
         "seed": exp.config.seed,
         "preset": exp.config.preset,
         "systems": entries,

@@ -7,20 +7,19 @@ when the stage begins (`done: false`), so that a killed stage resumes only under
 from __future__ import annotations
 
 import importlib
-import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cycle.config import as_dict, defaults, flatten
+from cycle.config import defaults, flatten
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
+from cycle.log import log
 
-log = logging.getLogger("cycle")
 SPEED = {"precision", "few_shapes", "graphs"}
 
 
@@ -49,7 +48,7 @@ class Stage:
         return exp.stamps / f"{self.number}_{self.verb}.json"
 
     def settings(self, exp: Experiment) -> dict[str, Any]:
-        values = flatten(as_dict(exp.config))
+        values = flatten(asdict(exp.config))
         chosen = {k: v for k, v in values.items() if k.split(".")[0] in self.reads or k in self.reads}
         chosen["corpus_name"] = exp.corpus
         if self.number == 1 and exp.data_root:
@@ -88,7 +87,7 @@ def clear(stage: Stage, exp: Experiment) -> None:
             path.unlink(missing_ok=True)
 
 
-def title(stage: Stage, exp: Experiment) -> str:
+def name_of(stage: Stage, exp: Experiment) -> str:
     return f"stage {stage.number} ({stage.verb})" + (f" of {exp.control}" if exp.control else "")
 
 
@@ -101,7 +100,7 @@ def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[s
     Raises:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
-    name = title(stage, exp)
+    name = name_of(stage, exp)
     missing = [p for p in stage.inputs(exp) if not p.exists()]
     if missing:
         raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
@@ -124,7 +123,7 @@ def _known(stage: Stage, exp: Experiment) -> dict[str, Any] | None:
 
 def _other(stage: Stage, exp: Experiment, what: str) -> UserError:
     remedy = f"put them back, or {f'remove {exp.path}' if exp.control else f'add --stage {stage.number} --redo'}"
-    return UserError(f"{title(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
+    return UserError(f"{name_of(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
 
 
 def refuse_others(exp: Experiment, kept: int) -> None:
@@ -165,7 +164,7 @@ def run(stage: Stage, exp: Experiment) -> bool:
     Raises:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
-    file, name = stage.stamp_file(exp), title(stage, exp)
+    file, name = stage.stamp_file(exp), name_of(stage, exp)
     old, new, found = refuse(stage, exp)
     if _whole(stage, exp, old, found):
         log.info("%s: finished, skipped", name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -14,11 +13,10 @@ from cycle.data.table import write as write_table
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import write_json, write_tsv
-from cycle.log import progress
+from cycle.log import log, progress
 from cycle.models.ngram import NGram
 from cycle.models.vocabulary import Vocabulary
 
-log = logging.getLogger("cycle")
 SPOKEN = ("paired", "speech", "dev", "test")
 
 
@@ -44,7 +42,7 @@ def main(exp: Experiment) -> None:
 
 def _row(item: tuple[str, str]) -> dict[str, object]:
     utt, text = item
-    return {"utt": utt, "spk": "", "text": text, "frames": features.FRAMES_PER_TOKEN * (1 + text.count(" "))}
+    return {"utt": utt, "spk": "", "text": text, "frames": features.sounding(text)}
 
 
 def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,10 @@ from cycle.device import resolve, set_products
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
+from cycle.log import log, setup
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger("cycle")
 
 
 def open_finished(path: Path, device: str = "cpu") -> Experiment:
@@ -167,7 +165,6 @@ def open_any(path: Path) -> tuple[Experiment, list[str]]:
 
 def report(options: argparse.Namespace) -> int:
     """Makes the report of the first experiment anew; the others stand beside it in a section of their own."""
-    from cycle.log import setup
     from cycle.report import main
 
     paths: list[Path] = options.paths or [Path(options.exp) if options.exp else ROOT / "exp" / options.corpus]

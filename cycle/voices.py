@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from cycle.exchange.pools import known_speakers, open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.files import atomic_write
+from cycle.log import log
 from cycle.models.checkpoint import load_weights
 from cycle.models.voices import VoiceEncoder, places
 from cycle.train.alone import train_alone
 from cycle.train.streams import Stream
 
-log = logging.getLogger("cycle")
 POOLS = ("paired", "speech")
 WATCHED = 1000  # recordings of dev, evenly spread, that tell how well voices are told apart
 

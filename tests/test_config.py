@@ -1,8 +1,10 @@
 """The door: layers, types, unknown keys, presets; and every YAML that ships is loaded."""
 
+from dataclasses import asdict
+
 import pytest
 
-from cycle.config import ROOT, as_dict, available, corpora, flatten, line_of, load, needs_no_tts, place_of, read_yaml
+from cycle.config import ROOT, available, corpora, flatten, line_of, load, needs_no_tts, place_of, read_yaml
 from cycle.errors import UserError
 
 
@@ -40,7 +42,7 @@ def test_order_of_layers():
 
 
 def test_controls_share_everything_but_the_data():
-    main, control = (flatten(as_dict(load("hsk", "cycle", [], "cpu", c))) for c in (None, "more_steps"))
+    main, control = (flatten(asdict(load("hsk", "cycle", [], "cpu", c))) for c in (None, "more_steps"))
     changed = {k for k in main if main[k] != control.get(k)}
     assert changed and all(k.startswith("rounds.objectives.") and (".mix." in k or k.endswith(".weight")) for k in changed)
 

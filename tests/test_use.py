@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cycle import use
-from cycle.config import as_dict, lenient
+from cycle.config import lenient
 from cycle.errors import UserError
 from cycle.files import write_json, write_text
 from tests.fake_experiment import experiment
@@ -16,7 +17,7 @@ from tests.fake_experiment import experiment
 
 def begun(path: Path) -> Path:
     """What `run` writes before the first stage."""
-    write_text(path / "config.yaml", yaml.safe_dump(as_dict(experiment(path).config), sort_keys=False))
+    write_text(path / "config.yaml", yaml.safe_dump(asdict(experiment(path).config), sort_keys=False))
     write_json(path / "experiment.json", {"corpus": "mini", "recipe": "cycle", "device": "cpu", "command": ["run"]})
     return path
 
@@ -28,7 +29,7 @@ def test_as_it_was_written(tmp_path: Path) -> None:
 
 def test_settings_of_another_version(tmp_path: Path) -> None:
     """Unknown ones are named, missing ones are the defaults, the rest is kept."""
-    values = as_dict(experiment(tmp_path).config)
+    values = asdict(experiment(tmp_path).config)
     values["rounds"]["count"], values["rounds"]["cuont"], values["gone"] = 7, 3, {"a": {"b": 1}}
     del values["prior"], values["features"]["trim_db"]
     config, notes = lenient(values)
@@ -38,7 +39,7 @@ def test_settings_of_another_version(tmp_path: Path) -> None:
 
 
 def test_an_older_experiment_is_used_with_the_defaults(tmp_path: Path) -> None:
-    values = as_dict(experiment(tmp_path).config)
+    values = asdict(experiment(tmp_path).config)
     del values["graphs"]
     write_text(begun(tmp_path) / "config.yaml", yaml.safe_dump(values))
     assert use.open_finished(tmp_path).config == experiment(tmp_path).config

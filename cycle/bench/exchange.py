@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,12 +19,11 @@ from cycle.exchange.pools import known_speakers, open_pool
 from cycle.exchange.speak import draw_speakers
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.log import log
 from cycle.models import stock
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.settings import Search
 from cycle.train.streams import Stream
-
-log = logging.getLogger("cycle")
 
 
 def measure(exp: Experiment, utterances: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -18,6 +17,7 @@ from cycle.device import fabric
 from cycle.exchange.pools import align, open_pool
 from cycle.exchange.round_data import RoundData
 from cycle.experiment import Experiment
+from cycle.log import log
 from cycle.models import stock
 from cycle.models.graphs import recordable
 from cycle.models.pair import build_asr, build_tts, load_aligner, load_asr, load_tts, read_voices
@@ -29,7 +29,6 @@ from cycle.settings import Augment
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 
-log = logging.getLogger("cycle")
 FIRST = 3  # steps that are not timed
 NOTED = 10  # steps whose kernels are noted
 REPLAYED = "ours, replayed (graphs)"

@@ -13,7 +13,7 @@ from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
 from cycle.data.text import spelling
 from cycle.data.types import POOLS
-from cycle.files import atomic_dir, write_text, write_tsv
+from cycle.files import atomic_dir, write_text
 
 LONG, LONGEST = 20.0, 30.0  # seconds: the default, and what is allowed where a corpus has longer recordings
 PRESETS = {
@@ -107,5 +107,4 @@ def write(target: Path, language: str, made: Plan, items: list[Item], rejects: R
         body = yaml.safe_dump(conf(language, made, items), allow_unicode=True, sort_keys=False, width=140, default_flow_style=None)
         write_text(aside / "conf.yaml", head + body)
         write_text(aside / "README.md", readme(target.name, language, made, items, rejects))
-        if rejects.rows:
-            write_tsv(aside / "rejected.tsv", ("reason", "split", "utt", "what"), sorted(rejects.rows))
+        rejects.write(aside / "rejected.tsv")

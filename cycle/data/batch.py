@@ -51,16 +51,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device, in single precision; half of it travels where it is stored so."""
-        return Batch(
-            self.utt_ids,
-            self.spks,
-            self.texts,
-            self.speech.to(device) if self.speech else None,
-            self.f0.to(device, non_blocking=True).float() if self.f0 is not None else None,
-            self.durations.to(device, non_blocking=True) if self.durations is not None else None,
-            self.nbest,
-            self.share,
-        )
+        speech = self.speech.to(device) if self.speech else None
+        f0 = self.f0.to(device, non_blocking=True).float() if self.f0 is not None else None
+        durations = self.durations.to(device, non_blocking=True) if self.durations is not None else None
+        return replace(self, speech=speech, f0=f0, durations=durations)
 
     def pin_memory(self) -> Batch:
         """The same in memory that a GPU can fetch by itself."""

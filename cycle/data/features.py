@@ -31,7 +31,7 @@ from cycle.settings import Features
 SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
 LAYOUTS, OPEN = 4096, 64  # files whose layout is remembered, and that are held open
-FRAMES_PER_TOKEN = 12  # of a text: about how long it will sound
+FRAMES_PER_TOKEN = 12
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
 
@@ -105,7 +105,12 @@ def extract(path: Path, conf: Features, pitch: bool = True) -> tuple[Array, Arra
 
 def recording_mel(path: Path, conf: Features) -> Array:
     """A recording's features (T, n_mels): what `cycle transcribe` gives the recogniser."""
-    return log_mel(trim(read_audio(path, conf.fs), conf), conf)
+    return extract(path, conf, pitch=False)[0]
+
+
+def sounding(text: str) -> int:
+    """About how many frames a text of tokens will be."""
+    return FRAMES_PER_TOKEN * (1 + text.count(" "))
 
 
 class ShardWriter:

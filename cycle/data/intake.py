@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -16,9 +15,9 @@ from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
 from cycle.data.text import NoReading, Spelling
 from cycle.data.types import Utterance
+from cycle.log import log
 from cycle.settings import Features
 
-log = logging.getLogger("cycle")
 HELD_OUT = ("test", "dev")
 
 

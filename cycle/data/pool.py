@@ -16,13 +16,13 @@ import hashlib
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from cycle.data.kaldi import NOBODY
 from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 
 UPWARDS = ("test", "dev", "paired")
-DOWNWARDS = ("speech", "text")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _texts(items: Iterable[Item], count: int | None, taken: set[str]) -> Iterato
     """The first `count` texts that are neither taken nor doubled; asks for no more than it needs."""
     seen = set(taken)
     new = (item for item in items if item.tokens not in seen)
-    for item in new if count is None else (item for _, item in zip(range(count), new, strict=False)):
+    for item in islice(new, count):
         seen.add(item.tokens)
         yield item
 
@@ -165,8 +165,11 @@ def assign(
             held_out |= said
             ours |= said if pool not in official else set()
     taken = held_out | {item.tokens for item in pools["speech"]}
-    texts = _texts(splits["text"], sizes["text"], taken) if "text" in splits else shelf.take(sizes["text"], True, True, taken)
-    pools["text"] = [Item(replace(item.utt, spk="-", wav=None, seconds=None), item.tokens) for item in texts]
+    if "text" in splits:
+        texts = _texts(splits["text"], sizes["text"], taken)
+    else:
+        texts = iter(shelf.take(sizes["text"], last=True, distinct=True, without=taken))
+    pools["text"] = [Item(replace(item.utt, spk=NOBODY, wav=None, seconds=None), item.tokens) for item in texts]
     _enough(pools, sizes, sample)
     return pools
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from cycle.data.kaldi import Fault
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 from cycle.files import write_tsv
-
-log = logging.getLogger("cycle")
+from cycle.log import log
 
 
 class Rejects:
@@ -36,15 +34,19 @@ class Rejects:
     def reasons(self) -> dict[str, int]:
         return dict(Counter(row[0] for row in self.rows).most_common())
 
+    def write(self, path: Path) -> None:
+        """Writes the list; no file where nothing was left out."""
+        path.unlink(missing_ok=True)
+        if self.rows:
+            write_tsv(path, ("reason", "split", "utt", "what"), sorted(self.rows))
+
     def save(self, path: Path) -> None:
-        """Writes the list; no file where nothing was left out.
+        """Writes the list, and refuses a corpus that is mostly in it.
 
         Raises:
             UserError: as `judge`.
         """
-        path.unlink(missing_ok=True)
-        if self.rows:
-            write_tsv(path, ("reason", "split", "utt", "what"), sorted(self.rows))
+        self.write(path)
         self.judge(path, "mend the corpus or give another: --data DIR")
 
     def judge(self, where: Path, remedy: str) -> None:

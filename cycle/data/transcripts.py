@@ -23,8 +23,7 @@ from cycle.data.kaldi import NOBODY, Fault
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 
-FORMS = ("kaldi", "table", "pipe", "speaker-tab", "tab", "comma", "json", "sphinx")
-MOST = 0.8  # share of the first lines that tells a form: a bad one among them does not hide it
+FIRST, MOST = 20, 0.8  # lines, and the share of them, that tell a form: a bad one among them does not hide it
 # Names of columns and keys, in order of preference.
 AUDIO = ("audio_filepath", "audio", "path", "audio_path", "audio_file", "wav", "wav_filename", "file", "filename", "file_name", "file_path",
          "clip", "recording", "key", "utt_id", "utterance_id", "utt", "id")  # fmt: skip
@@ -68,8 +67,8 @@ def lines(path: Path) -> Iterator[tuple[int, str] | Fault]:
 
 
 def form_of(path: Path) -> str:
-    """Which of FORMS a file has, told by its first lines."""
-    head = [line for line in islice(lines(path), 20) if not isinstance(line, Fault)]
+    """The form of a file, told by its first lines: one of SPLIT, or `table`."""
+    head = [line for line in islice(lines(path), FIRST) if not isinstance(line, Fault)]
     first = head[0][1] if head else ""
     if first.lstrip().startswith("{"):
         return "json"
@@ -111,7 +110,7 @@ def read(path: Path, form: str | None = None) -> Iterator[Line | Fault]:
     """What every line says, in the file's order; doubled ids are left for stage 1 to find.
 
     Args:
-        form: one of FORMS; told by the first lines unless given.
+        form: see `form_of`, which tells it unless given.
 
     Raises:
         UserError: no such file.
@@ -121,9 +120,7 @@ def read(path: Path, form: str | None = None) -> Iterator[Line | Fault]:
     if form == "table":
         yield from _table(path, rows)
         return
-    split = {"kaldi": _kaldi, "pipe": _pipe, "speaker-tab": _speaker_tab, "tab": _tab, "comma": _comma, "json": _json, "sphinx": _sphinx}[
-        form
-    ]
+    split = SPLIT[form]
     for row in rows:
         if isinstance(row, Fault):
             yield row
@@ -257,3 +254,8 @@ def sentences(path: Path, share: float = 1.0) -> Iterator[Utterance | Fault]:
             yield row
         elif share >= 1 or zlib.crc32(row[1].encode()) < share * 2**32:
             yield Utterance(f"text-{row[0]:08d}", NOBODY, None, row[1])
+
+
+SPLIT: dict[str, Callable[[str], Line | None]] = {
+    "kaldi": _kaldi, "pipe": _pipe, "speaker-tab": _speaker_tab, "tab": _tab, "comma": _comma, "json": _json, "sphinx": _sphinx,
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 from cycle.eval.story import Story, number
 from cycle.files import read_json
 
-POOLS = ("paired", "speech", "text", "dev", "test")
 USES = {
     "paired": "speech and text: pretraining, every round",
     "speech": "speech only: labelled by the ASR",
@@ -34,7 +33,7 @@ class Pool:
 def pools(story: Story) -> list[Pool]:
     """The pools as stage 1 left them; those that were not made are missing."""
     found = []
-    for name in POOLS:
+    for name in USES:
         folder = story.exp.data(name)
         if (folder / "wav.scp").is_file() or (folder / "text").is_file():
             found.append(_pool(folder, name))
@@ -102,10 +101,5 @@ def _object(file: Path) -> dict[str, Any]:
 def commands(story: Story, recorded: dict[str, Any]) -> list[str]:
     """Command lines that make this experiment and its report, to be copied."""
     words = recorded.get("command")
-    run = " ".join(map(_quoted, words)) if isinstance(words, list) and words else f"run --corpus {story.exp.corpus}"
-    return [f"python -m cycle {run}", f"python -m cycle report {_quoted(story.exp.root.name)}"]
-
-
-def _quoted(word: object) -> str:
-    said = str(word)
-    return said if re.fullmatch(r"[\w@%+=:,./-]+", said) else "'" + said.replace("'", "'\\''") + "'"
+    run = shlex.join(map(str, words)) if isinstance(words, list) and words else f"run --corpus {story.exp.corpus}"
+    return [f"python -m cycle {run}", f"python -m cycle report {shlex.quote(story.exp.root.name)}"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+
+from cycle.files import read_tsv
 
 PerUtt = dict[str, tuple[float, int]]  # utt: errors and reference units, or a value and 1: sums over sums are the figure of the set
 
 
 def read(path: Path) -> PerUtt:
     """Every line of the file."""
-    with open(path, encoding="utf-8", newline="") as handle:
-        return {row["utt"]: _counted(row) for row in csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    return {row["utt"]: _counted(row) for row in read_tsv(path)}
 
 
 def _counted(row: dict[str, str]) -> tuple[float, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cycle.config import as_dict, flatten
+from cycle.config import flatten
 from cycle.eval import examples, fonts, history, listening, selection, sound, tables
 from cycle.eval.figures import Drawn
 from cycle.eval.story import Story, number, score_of
@@ -33,7 +34,7 @@ def render(told: Story, results: Table, drawn: Sequence[Drawn], folder: Path, st
         "results": results,
         "compared": compared,
         "drawn": {section: [picture(one, folder) for one in drawn if one.figure.section == section] for section in SECTIONS},
-        "settings": sorted((key, str(value)) for key, value in flatten(as_dict(told.exp.config)).items()),
+        "settings": sorted((key, str(value)) for key, value in flatten(asdict(told.exp.config)).items()),
         "contents": list(contents(compared is not None)),
         **sections(told),
         "missing": told.missing,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cycle.data.text import Spelling, Units, spelling
 from cycle.errors import UserError
 from cycle.experiment import Experiment
-from cycle.files import read_json, read_jsonl
+from cycle.files import read_json, read_jsonl, read_tsv
 
 if TYPE_CHECKING:
     from cycle.eval.samples import Sample
@@ -199,8 +199,7 @@ def _losses(path: Path) -> list[Row]:
 
 
 def _per_utt(path: Path) -> list[Row]:
-    with open(path, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = list(read_tsv(path))
     if not rows:
         raise ValueError("holds no utterance")
     kinds = [{"sub": int(r["sub"]), "ins": int(r["ins"]), "del": int(r["del"])} for r in rows]

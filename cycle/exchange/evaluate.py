@@ -96,11 +96,16 @@ def figure(exp: Experiment, stream: Stream, hyps: Sequence[str]) -> float:
     return sum(scores) / len(scores)
 
 
+def hypotheses(exp: Experiment, folder: Path, stream: Stream, fabric: Fabric, title: str) -> list[str]:
+    """What `folder/asr` makes of a stream, decoded as systems are."""
+    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.prior)
+    search = tuned(exp, asr, exp.config.decode, prior, fabric)
+    return transcripts(asr, stream, search, prior, exp.config.rounds.label.batch_frames, fabric, title)[0]
+
+
 def dev_figure(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
     """How good `folder/asr` is on dev, and how many hypotheses are empty."""
-    asr, dev = load_asr(folder, exp.config, fabric.device), open_pool(exp, "dev")
-    prior = NGram.load(exp.prior)
-    search = tuned(exp, asr, exp.config.decode, prior, fabric)
-    hyps, _ = transcripts(asr, dev, search, prior, exp.config.rounds.label.batch_frames, fabric, "decoding dev")
+    dev = open_pool(exp, "dev")
+    hyps = hypotheses(exp, folder, dev, fabric, "decoding dev")
     tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])
     return {"asr_dev": figure(exp, dev, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}

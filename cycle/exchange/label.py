@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ from cycle.models.synthesizer import Synthesizer
 from cycle.rewards import reconstruction
 from cycle.settings import Search
 from cycle.train.streams import Stream
-
-log = logging.getLogger("cycle")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +24,10 @@ from cycle.exchange.speak import SpeakJob
 from cycle.exchange.voices import voices
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
+from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.pair import load_aligner, load_asr
 from cycle.train.streams import Stream
-
-log = logging.getLogger("cycle")
 
 
 @dataclass
@@ -118,7 +116,7 @@ class _Exchange:
         heard = {token for text in labels.subset(sample(len(labels))).column("text") for token in text.split()}
         self.out.monitors |= {"prior_weight": search.prior_weight, "prior_length": search.prior_length}
         self.out.monitors["empty_labels"] = float(np.mean(labels.numbers("tokens") == 0))
-        self.out.monitors["vocabulary"] = len(heard) / max(1, len(self._context(0)["paired_tokens"]))
+        self.out.monitors["vocabulary"] = len(heard) / max(1, len(self.paired_tokens))
         return labels
 
     def _select(self, labels: Table) -> NDArray[np.int64]:
@@ -132,10 +130,14 @@ class _Exchange:
         self.out.streams["speech"] = _listed("speech", self.pool, labels, "tts", labels.numbers("judged") > 1)
         return chosen.kept
 
+    @cached_property
+    def paired_tokens(self) -> set[str]:
+        return {token for text in open_pool(self.exp, "paired").texts for token in text.split()}
+
     def _context(self, pool: int) -> dict[str, Any]:
         """What selection rules may know: nothing but the paired pool and the size of the speech pool."""
-        paired = {t for text in open_pool(self.exp, "paired").texts for t in text.split()}
-        return {"pool": pool, "paired_tokens": paired, "frames_per_token": read_json(self.exp.tokens / "stats.json")["frames_per_token"]}
+        pace = read_json(self.exp.tokens / "stats.json")["frames_per_token"]
+        return {"pool": pool, "paired_tokens": self.paired_tokens, "frames_per_token": pace}
 
     def text_side(self) -> None:
         """text -> TTS: synthetic speech, heard by the recogniser, selected."""

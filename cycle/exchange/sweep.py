@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,10 +10,9 @@ import numpy as np
 import torch
 
 from cycle.data.batch import Batch
-from cycle.log import progress
+from cycle.log import log, progress
 from cycle.train.streams import Stream, by_frames, collate
 
-log = logging.getLogger("cycle")
 AHEAD = 2  # batches read while one is at work
 
 type Work[T] = Callable[[list[int], Batch], Sequence[T]]

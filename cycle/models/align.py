@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_NEG = -1e30
+from cycle.models.ctc_search import NEVER
 
 
 def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,12 +35,12 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
     emit = logp.gather(2, states[:, None, :].expand(B, T, S))
     skip = torch.zeros((B, S), dtype=torch.bool, device=device)
     skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
-    score = torch.full((B, S), _NEG, device=device)
+    score = torch.full((B, S), NEVER, device=device)
     score[:, :2] = emit[:, 0, :2]
     steps = torch.zeros((B, T, S), dtype=torch.uint8, device=device)
     for t in range(1, T):
-        one = torch.nn.functional.pad(score[:, :-1], (1, 0), value=_NEG)
-        two = torch.nn.functional.pad(score[:, :-2], (2, 0), value=_NEG).masked_fill(~skip, _NEG)
+        one = torch.nn.functional.pad(score[:, :-1], (1, 0), value=NEVER)
+        two = torch.nn.functional.pad(score[:, :-2], (2, 0), value=NEVER).masked_fill(~skip, NEVER)
         best, step = torch.stack([score, one, two]).max(0)
         alive = (t < lengths)[:, None]
         score = torch.where(alive, best + emit[:, t], score)

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.models.ctc_search import BLANK
+from cycle.models.ctc_search import BLANK, NEVER
 from cycle.models.espnet import BaseTransformerDecoder
 from cycle.models.recognizer import UNFIT
 
-_NEVER = -1e30
 IGNORE = -1  # padding of targets
 
 
@@ -39,7 +38,7 @@ def bordered(ids: Tensor, lengths: Tensor, end: int) -> tuple[Tensor, Tensor]:
 def next_logp(scores: Tensor, temperature: float = 1.0) -> Tensor:
     """(..., V) log-probabilities of the next token from logits (or log-probabilities) at a temperature."""
     blank = torch.arange(scores.size(-1), device=scores.device) == BLANK
-    return (scores.float() / temperature).masked_fill(blank, _NEVER).log_softmax(-1)
+    return (scores.float() / temperature).masked_fill(blank, NEVER).log_softmax(-1)
 
 
 def is_plain(decoder: Any) -> bool:

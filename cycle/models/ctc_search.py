@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 BLANK = 0
-_NEG = -1e30
+NEVER = -1e30  # a log-probability; sums of it stay finite
 
 
 def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
@@ -56,9 +56,9 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
     logp = _ended(logp.float(), lengths)
     tops, tokens = logp[..., 1:].topk(K, dim=-1)  # for all frames at once: what is in the loop costs a launch a frame
     tokens = tokens + 1
-    blank = torch.full((B, W), _NEG, device=device)  # log-probability of the paths that end in a blank
+    blank = torch.full((B, W), NEVER, device=device)  # log-probability of the paths that end in a blank
     blank[:, 0] = 0.0
-    token = torch.full((B, W), _NEG, device=device)  # of those that end in the last token
+    token = torch.full((B, W), NEVER, device=device)  # of those that end in the last token
     last = torch.zeros((B, W), dtype=torch.long, device=device)
     key = torch.zeros((B, W), dtype=torch.long, device=device)
     key += torch.arange(W, device=device) * -7919 * (blank < -1)  # unused places must not look equal
@@ -68,20 +68,20 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         frame, top, ids = logp[:, t], tops[:, t], tokens[:, t]
         total = torch.logaddexp(blank, token)
         stay_blank = total + frame[:, :1]
-        stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, _NEG))
+        stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, NEVER))
         same = ids[:, None, :] == last[:, :, None]
         grow = torch.where(same, blank[:, :, None], total[:, :, None]) + top[:, None, :]  # (B, W, K)
         grow_key = key[:, :, None] * 1_000_003 + ids[:, None, :]
         equal = grow_key[:, :, :, None] == key[:, None, None, :]  # (B, W, K, W)
-        merged = torch.where(equal, grow[..., None], torch.full((), _NEG, device=device)).flatten(1, 2).logsumexp(1)
+        merged = torch.where(equal, grow[..., None], torch.full((), NEVER, device=device)).flatten(1, 2).logsumexp(1)
         stay_token = torch.logaddexp(stay_token, merged)
-        grow = grow.masked_fill(equal.any(-1), _NEG)
+        grow = grow.masked_fill(equal.any(-1), NEVER)
         scores = torch.cat([torch.logaddexp(stay_blank, stay_token), grow.flatten(1)], dim=1)
         _, chosen = scores.topk(W, dim=1)
         stays = chosen < W
         place = torch.where(stays, chosen, (chosen - W) // K)
         added = torch.where(stays, torch.zeros_like(chosen), ids.gather(1, ((chosen - W) % K).clamp(min=0)))
-        blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, _NEG))
+        blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, NEVER))
         token = torch.where(stays, stay_token[rows, place], scores.gather(1, chosen))
         last, before = torch.where(stays, last[rows, place], added), key[rows, place]
         key = torch.where(stays, before, before * 1_000_003 + added)
@@ -93,7 +93,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
 def _ended(logp: Tensor, lengths: Tensor) -> Tensor:
     """Says nothing but blanks, and these for certain, behind an utterance's last frame: its beam stays as it is."""
     behind = (torch.arange(logp.size(1), device=logp.device) >= lengths[:, None])[..., None]
-    silence = torch.full((logp.size(-1),), _NEG, device=logp.device)
+    silence = torch.full((logp.size(-1),), NEVER, device=logp.device)
     silence[BLANK] = 0.0
     return torch.where(behind, silence, logp)
 
@@ -109,7 +109,7 @@ def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[li
     sizes = counts.tolist()
     spelled = tokens[..., : max(map(max, sizes), default=0)].tolist()
     return [
-        [(row[:size], value) for row, size, value in zip(*beams, strict=True) if value > _NEG / 2]
+        [(row[:size], value) for row, size, value in zip(*beams, strict=True) if value > NEVER / 2]
         for beams in zip(spelled, sizes, score.tolist(), strict=True)
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +15,13 @@ from cycle.config import read_yaml
 from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
 from cycle.errors import UserError
+from cycle.log import log
 from cycle.models import attention, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
 from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
+from cycle.models.ctc_search import NEVER
 from cycle.models.espnet import ASRTask
 from cycle.models.graphs import Graphs
 from cycle.models.noise import quiet
@@ -28,8 +29,6 @@ from cycle.models.recognizer import Branch
 from cycle.models.vocabulary import Vocabulary
 from cycle.settings import Augment, Search
 
-log = logging.getLogger("cycle")
-_NEVER = -1e30
 SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: zeros follow
 
 
@@ -246,7 +245,7 @@ class EspnetRecognizer(nn.Module):
         """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
         logp = self._ctc.log_softmax(out).float() / temperature
         end = torch.arange(logp.size(-1), device=logp.device) == self.model.eos
-        return logp.masked_fill(end, _NEVER).log_softmax(-1)
+        return logp.masked_fill(end, NEVER).log_softmax(-1)
 
     @torch.no_grad()
     def sample(self, speech: Speech, n: int = 1, temperature: float = 1.0, by: Branch = "ctc") -> list[list[str]]:

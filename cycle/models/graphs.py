@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,8 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-log = logging.getLogger("cycle")
+from cycle.log import log
+
 AFTER = 2  # times that a shape is computed step by step before it is recorded, which costs as much as some five steps
 WARM = 3  # runs before a recording, in which libraries prepare themselves
 MOST = 48  # recordings of a network; each holds a gradient of every parameter

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from math import log
 from pathlib import Path
 
@@ -33,7 +32,7 @@ class NGram:
 
     Attributes:
         order: tokens in the longest n-gram.
-        units: what can be predicted: the vocabulary, then `<unk>`, then `</s>`; the columns of `next_logps`.
+        units: what can be predicted: the vocabulary, then `<unk>`, then `</s>`.
     """
 
     def __init__(self, order: int, vocabulary: Sequence[str], counts: dict[Gram, int]):
@@ -48,7 +47,6 @@ class NGram:
         self._histories: list[Gram] = []  # of each state
         self._steps: dict[int, tuple[float, int]] = {}  # state * units + token: its log-probability, and the state after it
         self._first = self._state((START,))
-        self.next_logps = lru_cache(maxsize=1 << 14)(self._next_logps)
 
     def __reduce__(self) -> tuple[type[NGram], tuple[int, list[str], dict[Gram, int]]]:
         return NGram, (self.order, self.units[:-2], self._counts)  # caches do not travel to workers
@@ -100,22 +98,6 @@ class NGram:
     def logps(self, sentences: Iterable[Sequence[str]]) -> NDArray[np.float64]:
         """`logp` of each sentence."""
         return np.array([self.logp(tokens) for tokens in sentences], dtype=np.float64)
-
-    def history(self, tokens: Sequence[str]) -> Gram:
-        """The state after these first tokens of a sentence: all that `next_logps` needs to know of them."""
-        line = (START, *[self._ids.get(token, self._unk) for token in tokens])
-        return line[max(0, len(line) - self.order + 1) :] if self.order > 1 else ()
-
-    def _next_logps(self, history: Gram) -> NDArray[np.float64]:
-        """(len(units),) natural log-probabilities of what follows a state of `history`; do not write into it."""
-        values = np.full(len(self.units), 1 / len(self.units))
-        for start in range(len(history), -1, -1):
-            node = self._nodes.get(history[start:])
-            if node is None:
-                break
-            values *= node[0]
-            values[list(node[1])] += list(node[1].values())
-        return np.log(values)
 
     def _probability(self, gram: Gram) -> float:
         value, last = 1 / len(self.units), len(gram) - 1

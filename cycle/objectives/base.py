@@ -88,9 +88,9 @@ class Objective(Protocol):
     An objective may also have
 
     - `streams: frozenset[str]`: those that it can learn from; others are refused;
-    - `needs_texts: bool`: without texts, whoever wrote them, it has nothing to learn from, and rounds of streams that have none are refused;
+    - `needs_texts: bool`: without texts (anybody's) it has nothing to learn from, and rounds of streams that have none are refused;
     - `needs_labels: bool`: it reads N-best lists with probabilities, and other streams than `labelled` are refused;
-    - `lists: bool`: it reads N-best lists where a stream has them, and such streams (`speech`, `labelled`) are mixed with no others;
+    - `lists: bool`: it reads N-best lists where a stream has them, and those (`speech`, `labelled`) are mixed with no others;
     - `graphs: bool`: its loss is one that models can replay (CUDA graphs), so that its batches should have few shapes;
     - `begin(origin: Origin)`: called once before the first update, at a resume too; raises UserError where it cannot work;
     - `state() -> dict` and `load(state)`: what it must remember over an interruption, as tensors, numbers and strings.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from cycle.errors import UserError
+from cycle.log import log
 from cycle.objectives.base import HEARD, LISTED, READ, TEXTS, Objective, create
 from cycle.objectives.judging import TextJudge
 from cycle.rewards import units
 from cycle.settings import Config, ObjectiveConf
 
-log = logging.getLogger("cycle")
 STREAMS = HEARD | READ
 
 

@@ -16,7 +16,7 @@ from cycle.device import send
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.speaker import long_term_spectrum
 from cycle.objectives.base import HEARD, READ, TEXTS, Models, Name, Origin, chosen, nothing
-from cycle.objectives.sequence import Scst, branch, expected_risk
+from cycle.objectives.sequence import Scst, branch, expected_risk, filled
 
 
 class TtsThroughAsr:
@@ -80,12 +80,8 @@ class AsrThroughTts:
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None
-        n = max(len(hyps) for hyps in batch.nbest)
-        filled = [hyps + [hyps[0]] * (n - len(hyps)) for hyps in batch.nbest]
-        device = batch.speech.feats.device
-        reward = send([[r for _, r in hyps] for hyps in filled], device)
-        valid = torch.arange(n, device=device) < send([len(h) for h in batch.nbest], device)[:, None]
-        logp = models.asr.logp(batch.speech, [[t for t, _ in hyps] for hyps in filled])
+        reward, valid = rewards.table([[r for _, r in hyps] for hyps in batch.nbest], batch.speech.feats.device)
+        logp = models.asr.logp(batch.speech, filled([[t for t, _ in hyps] for hyps in batch.nbest], reward.size(1)))
         value = expected_risk(logp, -self.scale * reward, valid).mean()
         return Loss(value, len(batch.texts), {"loss": value.detach()})
 

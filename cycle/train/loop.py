@@ -12,7 +12,6 @@ call what they like.
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
 import time
@@ -29,14 +28,13 @@ from torch import Tensor, nn
 from cycle.data.batch import Batch, Loss
 from cycle.device import send
 from cycle.files import atomic_write
-from cycle.log import Metrics, progress
+from cycle.log import Metrics, log, progress
 from cycle.models.noise import frozen
 from cycle.objectives.base import Models, Objective
 from cycle.settings import Optimizer, Run
 from cycle.train.part import Part
 from cycle.train.streams import Mixture, seed_of
 
-log = logging.getLogger("cycle")
 MAX_BAD_STEPS = 20  # steps without a finite gradient, in a row, before training counts as diverged
 
 

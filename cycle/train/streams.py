@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cycle.data.batch import TOKENS, Batch, pad, round_up, speech_of
-from cycle.data.features import FRAMES_PER_TOKEN, FeatureStore
+from cycle.data.features import FeatureStore, sounding
 from cycle.data.table import Column
 
 LONGEST = 256  # utterances in a batch at most
@@ -46,7 +47,7 @@ class Stream:
         if self.store is not None:
             self.frames = self.store.frames[self.rows]
         elif len(self.frames) != len(self):
-            self.frames = np.array([FRAMES_PER_TOKEN * (1 + t.count(" ")) for t in self.texts], dtype=np.int32)
+            self.frames = np.array([sounding(text) for text in self.texts], dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -211,7 +212,7 @@ class Mixture:
 
     def _find(self, number: int) -> tuple[Epoch, int]:
         """The epoch of batch `number`, and its number there."""
-        epoch = max(i for i, s in enumerate(self._starts) if s <= number)
+        epoch = bisect_right(self._starts, number) - 1
         while True:
             batches = self._epoch(epoch)
             if len(self._starts) == epoch + 1:
