@@ -9,7 +9,7 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from cycle.data import kaldi
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, first_texts
 from cycle.data.features import FeatureStore
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
@@ -117,7 +117,7 @@ def judge_on_recordings(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> flo
 
     def listen(group: list[int], batch: Batch) -> list[str]:
         assert batch.speech is not None
-        return [hyps[0].text for hyps in judge.transcribe(batch.speech)]
+        return first_texts(judge.transcribe(batch.speech))
 
     heard = sweep(test, exp.config.rounds.label.batch_frames, fabric.device, "the judge hears recordings", listen)
     return unit_error(exp, test.texts, heard)
@@ -131,7 +131,7 @@ def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabr
     texts = Stream("text", test.utt_ids, draw_speakers(test, speakers, exp.config.seed), test.texts)
 
     def listen(group: list[int], batch: Batch) -> list[str]:
-        return [hyps[0].text for hyps in judge.transcribe(tts.synthesize(batch.texts, batch.spks).speech)]
+        return first_texts(judge.transcribe(tts.synthesize(batch.texts, batch.spks).speech))
 
     heard = sweep(texts, exp.config.rounds.label.batch_frames, fabric.device, f"{folder.name}: the judge listens", listen)
     return {"tts_intelligibility": unit_error(exp, texts.texts, heard),

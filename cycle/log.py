@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cycle.files import write_text
+
 log = logging.getLogger("cycle")
+EVERY = 30.0  # seconds between two lines of progress
 
 
 class _File(logging.FileHandler):
@@ -34,7 +37,7 @@ def setup(file: Path | None) -> None:
         log.addHandler(handler)
 
 
-def progress[T](items: Iterable[T], total: int, title: str, every: float = 30.0) -> Iterator[T]:
+def progress[T](items: Iterable[T], total: int, title: str) -> Iterator[T]:
     """Passes items through; a tqdm bar on a terminal, a plain line now and then elsewhere."""
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -44,7 +47,7 @@ def progress[T](items: Iterable[T], total: int, title: str, every: float = 30.0)
     start = last = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
-        if time.monotonic() - last >= every:
+        if time.monotonic() - last >= EVERY:
             last = time.monotonic()
             log.info("%s: %d of %d, about %.0f s left", title, number, total, (last - start) / number * max(0, total - number))
 
@@ -73,8 +76,6 @@ class Metrics:
                 continue
             if row["phase"] != self.phase or row["step"] <= step:
                 kept.append(line)
-        from cycle.files import write_text
-
         write_text(self.file, "".join(f"{line}\n" for line in kept))
 
     def write(self, step: int, values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, first_texts
 from cycle.data.text import Units, spelling
 from cycle.data.types import Speech
 from cycle.device import send
@@ -146,7 +146,7 @@ def aligned(batch: Batch, places: Sequence[int], texts: Sequence[str], aligner: 
 
 def heard(speech: Speech, texts: Sequence[str], asr: Recognizer, of: Units = list) -> list[Reward]:
     """Round-trip agreement of a rendering: minus the error rate of what the recogniser hears (greedy)."""
-    hyps = [row[0].text if row else "" for row in asr.transcribe(speech, Search("ctc_greedy"))]
+    hyps = first_texts(asr.transcribe(speech, Search("ctc_greedy")))
     return error_rate(hyps, texts, of)
 
 

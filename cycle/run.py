@@ -10,12 +10,16 @@ import shutil
 import sys
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import IO
 
-from cycle import controls, stage
+import yaml
+
+from cycle import __version__, controls, stage
 from cycle.config import ROOT, load, needs_no_tts, place_of
-from cycle.device import rank, ranks, resolve
+from cycle.device import fabric, rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
 from cycle.exchange.cluster import open_cluster
@@ -118,13 +122,7 @@ def main(options: argparse.Namespace) -> int:
     names = controls.wanted(options.controls)
     if options.redo and options.stage == 5:  # they are trained, and stay
         names += [name for name in controls.trained(exp) if name not in names]
-    for name in names:
-        if name != "lm":  # for its mistakes
-            stage.refuse_others(open_experiment(options, name), min(4, options.stage - 1) if options.redo else 5)
-    kept = options.stage - 1 if options.redo else len(stage.STAGES)
-    _refuse_another(exp, kept)
-    if options.stage <= 5:  # scoring alone reads what is there
-        stage.refuse_others(exp, kept)
+    _refuse(exp, options, names)
     exp.path.mkdir(parents=True, exist_ok=True)
     if ranks()[0] > 1 and names:
         raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
@@ -138,20 +136,36 @@ def main(options: argparse.Namespace) -> int:
     alone = lock(exp.path)  # held until the process ends
     if options.redo:
         redo(exp, options.stage)
+    train_controls = partial(controls.run, exp, names, options.jobs, open_control, alone)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
-                controls.run(exp, names, options.jobs, open_control, alone)
+                train_controls()
                 list_systems(exp)
-            stage.refuse(s, exp)
-            if s.number <= 5:  # what the models are made with; scoring alone must not touch it
-                record(exp)
-            if s.number in SHARED:
-                meet(exp)
-            stage.run(s, exp)
+            _run(s, exp)
     if options.stop_stage in (4, 5):
-        controls.run(exp, names, options.jobs, open_control, alone)
+        train_controls()
     return 0
+
+
+def _run(s: stage.Stage, exp: Experiment) -> None:
+    stage.refuse(s, exp)
+    if s.number <= 5:  # what the models are made with; scoring alone must not touch it
+        record(exp)
+    if s.number in SHARED:
+        meet(exp)
+    stage.run(s, exp)
+
+
+def _refuse(exp: Experiment, options: argparse.Namespace, names: list[str]) -> None:
+    """Raises UserError, before anything is touched, where what is there was begun otherwise, or a control cannot be opened."""
+    for name in names:
+        if name != "lm":
+            stage.refuse_others(open_experiment(options, name), min(4, options.stage - 1) if options.redo else 5)
+    kept = options.stage - 1 if options.redo else len(stage.STAGES)
+    _refuse_another(exp, kept)
+    if options.stage <= 5:  # scoring alone reads what is there
+        stage.refuse_others(exp, kept)
 
 
 def _refuse_another(exp: Experiment, kept: int) -> None:
@@ -173,8 +187,6 @@ def _refuse_another(exp: Experiment, kept: int) -> None:
 def meet(exp: Experiment) -> None:
     """Waits until all ranks look at the same files: each decides by them whether a stage is finished."""
     if ranks()[0] > 1:
-        from cycle.device import fabric
-
         both = fabric(exp.device, exp.config.precision)
         both.barrier()  # what came before is written
         both.barrier()  # and nobody writes while another one looks
@@ -182,8 +194,6 @@ def meet(exp: Experiment) -> None:
 
 def follow(exp: Experiment, options: argparse.Namespace) -> int:
     """What ranks other than the first do under torchrun: their share of the stages that train."""
-    from cycle.device import fabric
-
     log.setLevel(logging.WARNING)
     together = fabric(exp.device, exp.config.precision)
     for s in stage.STAGES:
@@ -212,8 +222,6 @@ def lock(path: Path) -> IO[str]:
 
 def record(exp: Experiment) -> None:
     """The completed configuration beside the models."""
-    import yaml
-
     write_text(exp.path / "config.yaml", yaml.safe_dump(asdict(exp.config), allow_unicode=True, sort_keys=False))
     about = {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:], "versions": versions()}
     write_json(exp.path / "experiment.json", about)
@@ -221,11 +229,6 @@ def record(exp: Experiment) -> None:
 
 def versions() -> dict[str, str]:
     """What the models are made with."""
-    from importlib.metadata import version
-    from platform import python_version
-
-    from cycle import __version__
-
     return {"cycle": __version__, "Python": python_version(), **{name: version(name) for name in ("torch", "espnet", "numpy", "librosa")}}
 
 

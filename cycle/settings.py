@@ -13,7 +13,7 @@ def of_round(value: Any, number: int) -> Any:
 
 @dataclass
 class Corpus:
-    language: str  # a spelling of cycle.data.text: cmn, letters, characters
+    language: str  # a spelling of cycle.data.text
     options: dict[str, Any]  # handed to egs/<corpus>/prepare.py
 
 
@@ -179,7 +179,7 @@ class Rounds:
     asr: Optimizer
     tts: Optimizer
     collapse_margin: float  # dev error may rise by this share of the best before a round counts as collapsed
-    on_collapse: str  # or stop
+    on_collapse: str  # rollback, or stop
 
 
 @dataclass

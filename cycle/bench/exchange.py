@@ -10,7 +10,7 @@ import torch
 
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, timed
-from cycle.data.batch import Batch, speech_of
+from cycle.data.batch import Batch, first_texts, speech_of
 from cycle.device import fabric
 from cycle.eval.errors import error_rate
 from cycle.exchange.engine import SHARD
@@ -62,7 +62,7 @@ def _asr(exp: Experiment, test: Stream, seconds: float, top: Ceiling) -> dict[st
 
     def ours(search: Search, stream: Stream = test) -> list[str]:
         lists = decode(asr, stream, search, exp.config.rounds.label.batch_frames, runner, "bench")
-        return [hyps[0].text if hyps else "" for hyps in lists]
+        return first_texts(lists)
 
     works: dict[str, tuple[Callable[[], list[str]], int]] = {
         "stock Speech2Text, one by one, beam 10": (lambda: stock.transcribe_each(theirs, mels), 1),

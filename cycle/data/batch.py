@@ -80,9 +80,19 @@ class Loss:
     counts: Sequence[int] | Tensor | None = None
 
 
+def first_texts(lists: Sequence[Sequence[Hypothesis]]) -> list[str]:
+    """The best transcript of each N-best list; the empty text where nothing was found."""
+    return [hyps[0].text if hyps else "" for hyps in lists]
+
+
 def round_up(size: int, step: int) -> int:
     """The next multiple of a step: batches of fewer shapes."""
     return -(-size // step) * step
+
+
+def within(lengths: Tensor, width: int) -> Tensor:
+    """(B, width) true for the first `lengths` (B,) places of each row."""
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
 def pad(rows: Sequence[NDArray[np.generic]], width: int | None = None) -> Tensor:

@@ -23,7 +23,7 @@ from cycle.files import atomic_dir, atomic_write
 
 FILES = ("wav.scp", "text", "tokens", "references", "utt2spk", "spk2utt", "utt2dur")
 SPACE = re.compile(r"[ \t]")  # what parts an id from its value; the value keeps its own
-NOBODY = "-"  # the speaker of a text that nobody said
+NOBODY = "-"  # the speaker of a text that nobody said, or of a recording of nobody known
 
 
 @dataclass(frozen=True)

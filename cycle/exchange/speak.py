@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, first_texts, within
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.data.schemas import SPOKEN
 from cycle.device import send
@@ -86,7 +86,7 @@ class SpeakJob:
                 with torch.no_grad(), fabric.autocast():
                     made = tts.synthesize(batch.texts, batch.spks, variation=variation, generator=generator)
                     heard = asr.transcribe(made.speech, Search("ctc_greedy"))
-                return list(_rows(made, batch, [hyps[0].text if hyps else "" for hyps in heard]))
+                return list(_rows(made, batch, first_texts(heard)))
 
             for utt, (feats, row) in zip(part.utt_ids, sweep(part, conf.batch_frames, fabric.device, self.title, speak), strict=True):
                 writer.add(utt, feats, **row)
@@ -109,6 +109,6 @@ def _rows(made: Rendering, batch: Batch, heard: list[str]) -> Iterator[tuple[np.
 
 def spread(values: torch.Tensor, counts: torch.Tensor) -> list[float]:
     """Standard deviation of the first `counts` values of each row of (B, L)."""
-    inside = torch.arange(values.size(1), device=values.device) < counts[:, None]
+    inside = within(counts, values.size(1))
     mean = (values * inside).sum(1) / counts
     return (((values - mean[:, None]) ** 2 * inside).sum(1) / counts).sqrt().tolist()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cycle.data.batch import within
 from cycle.models.ctc_search import NEVER
 
 
@@ -79,7 +80,7 @@ def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:
     is_last = torch.arange(L, device=device) == target_lengths[:, None] - 1
     following = torch.where(is_last, lengths[:, None], following)
     edge = (final + 1 + following + 1) // 2  # the first frame that no longer belongs to the token
-    valid = torch.arange(L, device=device) < target_lengths[:, None]
+    valid = within(target_lengths, L)
     edge = torch.where(valid, edge, lengths[:, None])
     edges = torch.cat([torch.zeros((B, 1), dtype=torch.long, device=device), edge, lengths[:, None]], dim=1)
     return edges.diff(dim=1).clamp(min=0)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cycle.data.batch import within
 from cycle.models.ctc_search import BLANK, NEVER
 from cycle.models.espnet import BaseTransformerDecoder
 from cycle.models.recognizer import UNFIT
@@ -58,7 +59,7 @@ def logits(decoder: Any, memory: Tensor, frames: Tensor, inputs: Tensor, lengths
         return decoder(memory, frames, inputs, lengths)[0]  # type: ignore[no-any-return]
     place = torch.arange(inputs.size(1), device=inputs.device)
     mask: Tensor = (place < lengths[:, None])[:, None] & (place <= place[:, None])
-    look = (torch.arange(memory.size(1), device=memory.device) < frames[:, None])[:, None]
+    look = within(frames, memory.size(1))[:, None]
     x = decoder.embed(inputs)
     for layer in decoder.decoders:
         x, mask, memory, look = layer(x, mask, memory, look)
@@ -115,7 +116,7 @@ def sample(decoder: nn.Module, memory: Tensor, frames: Tensor, end: int, tempera
         temperature: divides the logits; 0 takes the most probable token.
     """
     ids = torch.full((len(memory), 1), end, dtype=torch.long, device=memory.device)
-    mask = (torch.arange(memory.size(1), device=memory.device) < frames[:, None])[:, None]
+    mask = within(frames, memory.size(1))[:, None]
     done = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
     state: Any = None
     for step in range(int(frames.max())):

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from cycle.data.batch import within
 from cycle.data.types import Speech
 from cycle.settings import Augment
 
@@ -41,7 +42,7 @@ def resample(speech: Speech, stretch: Tensor, warp: Tensor) -> Speech:
         (2 * time / T - 1)[:, :, None].expand(B, out, M),
     ], dim=-1)  # fmt: skip
     made = torch.nn.functional.grid_sample(feats[:, None].float(), grid, padding_mode="border", align_corners=False)[:, 0]
-    inside = torch.arange(out, device=feats.device) < new[:, None]
+    inside = within(new, out)
     return Speech((made * inside[..., None]).to(feats.dtype), new, known)
 
 
@@ -65,5 +66,5 @@ def vary(speech: Speech, conf: Augment) -> Speech:
         feats = feats + conf.gain * torch.randn((B, 1, 1), device=device)
     if conf.noise:
         feats = feats + conf.noise * torch.rand((B, 1, 1), device=device) * torch.randn_like(feats)
-    inside = torch.arange(feats.size(1), device=device) < speech.lengths[:, None]
+    inside = within(speech.lengths, feats.size(1))
     return Speech(feats * inside[..., None], speech.lengths, speech.known)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import yaml
+from omegaconf import OmegaConf
 from torch import nn
 
 from cycle.config import ROOT, read_yaml
@@ -26,14 +27,6 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Lays one mapping over another, nested mappings key by key."""
-    out = dict(base)
-    for key, value in extra.items():
-        out[key] = merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
-    return out
-
-
 def model_conf(conf: Model) -> dict[str, Any]:
     """The ESPnet YAML that a configuration names, with its changes laid over.
 
@@ -43,7 +36,7 @@ def model_conf(conf: Model) -> dict[str, Any]:
     path = Path(conf.config) if Path(conf.config).is_absolute() else ROOT / conf.config
     if not path.is_file():
         raise UserError("no such model configuration", conf.config or "asr.config", "name a file of conf/asr or conf/tts")
-    return merged(read_yaml(path), conf.conf)
+    return OmegaConf.to_container(OmegaConf.merge(read_yaml(path), conf.conf))  # type: ignore[return-value]
 
 
 def task_args(task: Any, conf: dict[str, Any], where: str) -> argparse.Namespace:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cycle.data.batch import within
+
 BLANK = 0
 NEVER = -1e30  # a log-probability; sums of it stay finite
 
@@ -18,14 +20,14 @@ def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
     Returns:
         token ids per utterance, and (B,) log-probability of the path.
     """
-    inside = torch.arange(logp.size(1), device=logp.device) < lengths[:, None]
+    inside = within(lengths, logp.size(1))
     best, ids = logp.max(-1)
     return collapse(ids, lengths), (best * inside).sum(1)
 
 
 def collapse(paths: Tensor, lengths: Tensor) -> list[list[int]]:
     """What (B, T) paths say in their first `lengths` frames: repetitions once, blanks left out."""
-    inside = torch.arange(paths.size(1), device=paths.device) < lengths[:, None]
+    inside = within(lengths, paths.size(1))
     ids = paths.masked_fill(~inside, BLANK)
     fresh = torch.ones_like(inside)
     fresh[:, 1:] = ids[:, 1:] != ids[:, :-1]
@@ -92,7 +94,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
 
 def _ended(logp: Tensor, lengths: Tensor) -> Tensor:
     """Says nothing but blanks, and these for certain, behind an utterance's last frame: its beam stays as it is."""
-    behind = (torch.arange(logp.size(1), device=logp.device) >= lengths[:, None])[..., None]
+    behind = ~within(lengths, logp.size(1))[..., None]
     silence = torch.full((logp.size(-1),), NEVER, device=logp.device)
     silence[BLANK] = 0.0
     return torch.where(behind, silence, logp)

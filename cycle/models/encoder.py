@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cycle.data.batch import within
 from cycle.data.types import Speech
 from cycle.models.espnet import MaskAlongAxis, MaskAlongAxisVariableMaxWidth, SpecAug
 
@@ -37,7 +38,7 @@ def encode(model: Any, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, 
         (B, T', D) outputs, (B,) their lengths, and the outputs of inner layers that have a CTC loss of their own.
     """
     if is_plain(model):
-        behind = torch.arange(feats.size(1), device=feats.device) >= lengths[:, None]
+        behind = ~within(lengths, feats.size(1))
         given = {"ctc": model.ctc} if getattr(model.encoder, "interctc_use_conditioning", False) else {}
         out, sizes, _ = model.encoder(feats, lengths, masks=behind, **given)
     else:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cycle.config import read_yaml
-from cycle.data.batch import Batch, Loss
+from cycle.data.batch import Batch, Loss, within
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.errors import UserError
@@ -213,7 +213,7 @@ class EspnetSynthesizer(nn.Module):
         ids, lengths = self.vocabulary.encode(texts, soft.device)
         xs, _ = fastspeech.with_end(self.tts, ids, lengths)
         hard = nn.functional.one_hot(xs, len(self.vocabulary)).to(soft.dtype)
-        spoken = torch.arange(xs.size(1), device=xs.device) < lengths[:, None]
+        spoken = within(lengths, xs.size(1))
         return torch.where(spoken[..., None], nn.functional.pad(soft, (0, 0, 0, xs.size(1) - soft.size(1))), hard)
 
     def _policy(self) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cycle.data.batch import within
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.models.graphs import Graphs, is_steady
@@ -51,7 +52,7 @@ def with_end(tts: Any, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 def encode(tts: Any, xs: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Hidden states (B, L + 1, D) with the speaker in them, and the mask (B, L + 1), true behind the end."""
-    behind = torch.arange(xs.size(1), device=xs.device) >= lengths[:, None]
+    behind = ~within(lengths, xs.size(1))
     hidden, _ = tts.encoder(xs, ~behind[:, None])
     if tts.spk_embed_dim is not None:
         hidden = tts._integrate_with_spk_embed(hidden, spk["spembs"])
@@ -82,7 +83,7 @@ def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: T
         width: frames of the longest, or more; None asks the device.
     """
     _, feats, lengths = _decode(tts, hidden, durations, pitch, energy, int(durations.sum(1).max()) if width is None else width)
-    inside = torch.arange(feats.size(1), device=feats.device) < lengths[:, None]
+    inside = within(lengths, feats.size(1))
     return Speech(feats * inside[..., None], lengths)
 
 
@@ -91,7 +92,7 @@ def _decode(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: 
     p = tts.pitch_embed(pitch.transpose(1, 2)).transpose(1, 2)
     e = tts.energy_embed(energy.transpose(1, 2)).transpose(1, 2)
     lengths = durations.sum(1)
-    masks = (torch.arange(width, device=lengths.device) < lengths[:, None])[:, None]
+    masks = within(lengths, width)[:, None]
     decoded, _ = tts.decoder(regulate(hidden + e + p, durations, width), masks)
     before = tts.feat_out(decoded).view(decoded.size(0), -1, tts.odim)
     after = before if tts.postnet is None else before + tts.postnet(before.transpose(1, 2), masks).transpose(1, 2)
@@ -141,7 +142,7 @@ def losses(
     force = tts.energy_predictor(hidden.detach() if tts.stop_gradient_from_energy_predictor else hidden, behind[..., None])
     log_frames = tts.duration_predictor(hidden, behind)
     before, after, _ = _decode(tts, hidden, durations, pitch, energy, feats.size(1))
-    inside = (torch.arange(feats.size(1), device=feats.device) < feats_lengths[:, None])[..., None]
+    inside = within(feats_lengths, feats.size(1))[..., None]
     mel = masked_mean((before - feats).abs(), inside)
     if tts.postnet is not None:
         mel = mel + masked_mean((after - feats).abs(), inside)
@@ -201,7 +202,7 @@ def policy(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tu
 def draw(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], spread: Spread) -> tuple[Action, Speech]:
     """Samples prosody from the policy and renders it."""
     means, hidden, full = policy(tts, ids, lengths, spk)
-    inside = (torch.arange(means.size(1), device=means.device) < full[:, None])[..., None]
+    inside = within(full, means.size(1))[..., None]
     std = send(stds(spread), means.device)
     values = (means.float() + std * torch.randn_like(means, dtype=torch.float32)) * inside
     frames = ((values[..., 0].exp() - 1).round().clamp(min=0) * inside[..., 0]).long()
@@ -217,7 +218,7 @@ def recorded(inputs: dict[str, Tensor]) -> Action:
     """The prosody of recordings as the policy's action."""
     values = torch.cat([(inputs["durations"].float() + 1).log()[..., None], inputs["pitch"], inputs["energy"]], dim=-1)
     lengths = inputs["text_lengths"] + 1
-    inside = torch.arange(values.size(1), device=values.device) < lengths[:, None]
+    inside = within(lengths, values.size(1))
     return Action(values * inside[..., None], lengths)
 
 
@@ -236,7 +237,7 @@ def distance(tts: Any, inputs: dict[str, Tensor]) -> Tensor:
     log_frames = tts.duration_predictor(hidden, behind)
     feats = inputs["feats"]
     made = render(tts, hidden, durations, pitch, energy, feats.size(1))
-    inside = torch.arange(feats.size(1), device=feats.device) < inputs["feats_lengths"][:, None]
+    inside = within(inputs["feats_lengths"], feats.size(1))
     mel = ((made.feats - feats).abs().mean(-1) * inside).sum(1) / inside.sum(1)
     tokens = (~behind).sum(1)
     tone = (((pitch - inputs["pitch"])[..., 0] ** 2) * ~behind).sum(1) / tokens

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cycle.data.batch import Batch, Hypothesis, Loss
+from cycle.data.batch import Batch, Hypothesis, Loss, within
 from cycle.data.types import Speech
 from cycle.models.align import durations, viterbi
 from cycle.models.ctc_search import greedy
@@ -71,7 +71,7 @@ class FrameCTC(nn.Module):
 
     def _watch(self, logp: Tensor, lengths: Tensor) -> None:
         """Follows the mean posterior of each label."""
-        inside = (torch.arange(logp.size(1), device=logp.device) < lengths[:, None])[..., None]
+        inside = within(lengths, logp.size(1))[..., None]
         self.prior.lerp_((logp.exp() * inside).sum((0, 1)) / inside.sum(), PRIOR_RATE)
 
     def loss(self, batch: Batch) -> Loss:

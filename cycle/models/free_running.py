@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cycle.data.batch import within
 from cycle.device import send
 from cycle.models.espnet import Tacotron2
 
@@ -89,7 +90,7 @@ def _tacotron(tts: Any, hidden: Tensor, sizes: Tensor) -> Step:
 def _transformer(tts: Any, hidden: Tensor, sizes: Tensor) -> Step:
     """ESPnet's `forward_one_step`, with a mask for the sentences' padding, which it lacks."""
     dec, size = tts.decoder, hidden.size(1)
-    inside = (torch.arange(size, device=hidden.device) < sizes[:, None])[:, None]
+    inside = within(sizes, size)[:, None]
     ys: list[Tensor] = []
     cache: list[Any] = [None] * len(dec.decoders)
 

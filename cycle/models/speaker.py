@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cycle.data.batch import within
 from cycle.data.types import Speech
 
 
@@ -18,7 +19,7 @@ def long_term_spectrum(speech: Speech) -> Tensor:
     From each half the mean over bands is taken away: loudness says nothing about the speaker.
     """
     feats = speech.feats.float()
-    inside = (torch.arange(feats.size(1), device=feats.device) < speech.lengths[:, None])[..., None]
+    inside = within(speech.lengths, feats.size(1))[..., None]
     frames = speech.lengths.clamp(min=1)[:, None]
     mean = (feats * inside).sum(1) / frames
     variance = ((feats - mean[:, None]) ** 2 * inside).sum(1) / frames

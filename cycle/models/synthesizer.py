@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cycle.data.batch import Batch, Loss
+from cycle.data.batch import Batch, Loss, within
 from cycle.data.types import Speech
 from cycle.device import send
 
@@ -80,7 +80,7 @@ def gaussian_logp(values: Tensor, means: Tensor, stds: Sequence[float], lengths:
     """
     std = send(stds, means.device)
     each = -0.5 * ((values - means.float()) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
-    inside = torch.arange(values.size(1), device=values.device) < lengths[:, None]
+    inside = within(lengths, values.size(1))
     return (each.sum(-1) * inside).sum(1)
 
 

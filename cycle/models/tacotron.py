@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cycle.data.batch import within
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.models.espnet import Prenet
@@ -67,7 +68,7 @@ def distance(tts: Any, inputs: dict[str, Tensor], spk: dict[str, Tensor], soft: 
     feats, frames = inputs["feats"], inputs["feats_lengths"]
     after, _ = teacher_forced(tts, inputs["text"], inputs["text_lengths"], feats, frames, spk, soft)
     whole = frames - frames % tts.reduction_factor
-    inside = torch.arange(after.size(1), device=feats.device) < whole[:, None]
+    inside = within(whole, after.size(1))
     return ((after - feats[:, : after.size(1)]).abs().mean(-1) * inside).sum(1) / whole
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cycle.data.batch import Batch, Loss
+from cycle.data.batch import Batch, Loss, within
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.models.augment import vary
@@ -123,7 +123,7 @@ class VoiceEncoder(nn.Module):
 
     def forward(self, speech: Speech) -> Tensor:
         """(B, D) of length one. What is behind an utterance's end has no influence, and neither has its loudness."""
-        inside = (torch.arange(speech.feats.size(1), device=speech.feats.device) < speech.lengths[:, None])[..., None]
+        inside = within(speech.lengths, speech.feats.size(1))[..., None]
         frames = speech.lengths[:, None]
         level = (speech.feats.mean(-1, keepdim=True) * inside).sum(1, keepdim=True) / frames[..., None]
         x = (speech.feats - level) * inside

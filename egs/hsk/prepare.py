@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cycle.data.kaldi import NOBODY
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 from local.archives import clone
@@ -18,7 +19,7 @@ def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utte
     shortest, longest = options["characters"]
     if split == "text":
         for number, word in enumerate(jieba_words(shortest, longest, options["power"])):
-            yield Utterance(f"jieba-{number:06d}", "-", None, word)
+            yield Utterance(f"jieba-{number:06d}", NOBODY, None, word)
         return
     for path in sorted(folder(root, options).glob(f"{PREFIX}*.mp3")):
         word = path.stem.removeprefix(PREFIX)  # the name is the transcript: it must not become the id

@@ -6,7 +6,7 @@ from typing import Any
 
 from cycle.data import transcripts
 from cycle.data.g2p import numbered
-from cycle.data.kaldi import Fault, write_table
+from cycle.data.kaldi import NOBODY, Fault, write_table
 from cycle.data.types import Utterance
 from cycle.files import atomic_dir, read_json, write_json
 from local.closed_world import both_ends, sentences
@@ -17,7 +17,7 @@ SPLITS = ("all", "text")
 
 def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utterance | Fault]:
     if split == "text":
-        return (Utterance(f"text-{n:06d}", "-", None, sentence) for n, sentence in enumerate(reversed(sentences())))
+        return (Utterance(f"text-{n:06d}", NOBODY, None, sentence) for n, sentence in enumerate(reversed(sentences())))
     sounds = {path.stem: path for path in root.glob("*.wav")}
     return transcripts.join(sounds, transcripts.read(root / "text", "kaldi"), lambda key: key.partition("-")[0])
 
