@@ -28,8 +28,12 @@ class FrameCTC(nn.Module):
     An aligner needs three things that a recogniser does without. One output a frame: ESPnet's encoders subsample by two or more. A
     narrow view: a model that hears the whole utterance says all tokens where it likes, several in a row at its start. And scores in which
     blank has no advantage: plain CTC learns to say blank nearly everywhere and each token in a single frame. So the outputs are divided by
-    a power of the labels' prior, in training and in alignment: Huang et al. 2024, "Less peaky and more accurate CTC forced alignment by
-    label priors" (2406.02560). The prior is the mean posterior of the last batches. docs/cycle.md tells what that does to durations.
+    a power of the labels' prior, in training and in alignment, after Huang et al. 2024, "Less peaky and more accurate CTC forced alignment
+    by label priors" (2406.02560). The prior is the mean posterior of the last batches.
+
+    The gradient is not that of their loss, p - gamma to the logits (gamma: the labels' posterior given the text). Torch's CTC takes what it is
+    given for distributions; ours, p / prior^power, sum to Z, and with q = p / prior^power / Z the gradient is p - gamma + Z (q - p). With
+    their own gradient as many updates find no borders: docs/cycle.md, "An aligner that finds the borders".
     """
 
     prior: Tensor

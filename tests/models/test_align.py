@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+import torch.nn.functional as F
 
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, within
 from cycle.data.types import Speech
 from cycle.models.align import duration_spread
 from cycle.models.frame_ctc import FrameCTC
@@ -53,6 +55,29 @@ def test_the_aligner_finds_the_borders():
         assert sum(row) == tokens * FRAMES
         assert all(abs(n - FRAMES) <= 2 for n in row[: tokens - 1]), row
     assert torch.isfinite(logp).all()
+
+
+def test_the_gradient_by_its_formula():
+    """Torch's CTC takes its rows for distributions: p - gamma + Z (q - p) reaches the logits, and p - gamma is that of the loss itself."""
+    torch.manual_seed(0)
+    model, batch = FrameCTC(Vocabulary.of(WORDS), 8, conf()).eval(), spoken()
+    model.prior.copy_(torch.tensor([0.6, 0.05, 0.1, 0.1, 0.1, 0.05]))
+    value = model.loss(batch).value
+    (used,) = torch.autograd.grad(value, model.out.bias)
+    scores, lengths = model.emissions(batch.speech)
+    z, inside = scores.logsumexp(-1), within(lengths, scores.size(1))
+    ids, sizes = model.vocabulary.encode(batch.texts)
+    apart = F.ctc_loss((scores - z[..., None]).transpose(0, 1), ids, lengths, sizes, reduction="none")
+    own = (apart - (z * inside).sum(1)).mean()
+    (right,) = torch.autograd.grad(own, model.out.bias, retain_graph=True)
+    torch.testing.assert_close(own, value)
+    p = (scores + 0.3 * model.prior.log()).exp()
+    more = ((scores.exp() - z.exp()[..., None] * p) * inside[..., None]).sum((0, 1)) / len(WORDS)
+    torch.testing.assert_close(used, right + more)
+    assert float((used - right).abs().max()) > 0.1
+    with torch.no_grad():
+        model.out.bias[0] += 0.01  # and this is how the loss itself rises
+    assert float((model.loss(batch).value - value).detach()) / 0.01 == pytest.approx(float(right[0]), rel=0.02)
 
 
 def test_the_prior_follows_the_posteriors_in_training_only():
