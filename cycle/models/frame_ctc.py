@@ -31,9 +31,9 @@ class FrameCTC(nn.Module):
     a power of the labels' prior, in training and in alignment, after Huang et al. 2024, "Less peaky and more accurate CTC forced alignment
     by label priors" (2406.02560). The prior is the mean posterior of the last batches.
 
-    The gradient is not that of their loss, p - gamma to the logits (gamma: the labels' posterior given the text). Torch's CTC takes what it is
-    given for distributions; ours, p / prior^power, sum to Z, and with q = p / prior^power / Z the gradient is p - gamma + Z (q - p). With
-    their own gradient as many updates find no borders: docs/cycle.md, "An aligner that finds the borders".
+    The gradient is not that of their loss, p - gamma to the logits (gamma: the labels' posterior given the text). Torch's CTC takes what it
+    is given for distributions; ours, p / prior^power, sum to Z, and with q = p / prior^power / Z the gradient is p - gamma + Z (q - p).
+    With their own gradient as many updates find no borders: docs/cycle.md, "An aligner that finds the borders".
     """
 
     prior: Tensor
