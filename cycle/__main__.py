@@ -20,7 +20,8 @@ class Parser(argparse.ArgumentParser):
     """argparse whose complaints are UserErrors."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message, None, f"see {self.prog} --help")
+        typed = [word for word in message.partition("unrecognized arguments: ")[2].split() if "=" in word and not word.startswith("-")]
+        raise UserError(message, None, f"settings come last, behind --: -- {' '.join(typed)}" if typed else f"see {self.prog} --help")
 
 
 def stage_number(text: str) -> int:
@@ -60,7 +61,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--redo", action="store_true", help="forget the stages from --stage on and run them again")
     add("--cluster", metavar="NAME", help="run the exchange on conf/cluster/NAME.yaml: local, slurm, pbs, sge")
-    add("--control", help=argparse.SUPPRESS)
+    add("--one-of-jobs", dest="control", help=argparse.SUPPRESS)
 
 
 def parser() -> Parser:

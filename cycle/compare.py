@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,9 @@ def compare(paths: list[Path]) -> tuple[list[Row | ValueRow], list[str]]:
     """The rows of every experiment, and what a reader must know about those that lack something."""
     rows: list[Row | ValueRow] = []
     notes: list[str] = []
+    twice = [path for path in paths if [other.resolve() for other in paths].count(path.resolve()) > 1]
+    if twice:
+        raise UserError("is named twice", twice[0], "name each experiment once")
     for path in paths:
         found, missing = rows_of(path, read_summary(path))
         rows += found
@@ -171,6 +175,13 @@ def _paired(counted: dict[str, PerUtt | None], system: str, other: str) -> tuple
     return paired_p(ours_errors, theirs_errors, refs), None
 
 
+def _command(path: Path) -> str:
+    """The command line that an experiment was begun by, where there is one."""
+    about = path / "experiment.json"
+    words = read_json(about).get("command") if about.is_file() else None
+    return f": python -m cycle {shlex.join(map(str, words))}" if words else ""
+
+
 def read_summary(path: Path) -> dict[str, Any]:
     """summary.json of a finished experiment.
 
@@ -178,9 +189,8 @@ def read_summary(path: Path) -> dict[str, Any]:
         UserError: there is none, or it is not one of ours.
     """
     file = path / "summary.json"
-    remedy = f"finish it first: ./run.sh --exp {path}"
     if not file.is_file():
-        raise UserError("is no finished experiment (it has no summary.json)", path, remedy)
+        raise UserError("is no finished experiment (it has no summary.json)", path, f"finish it first{_command(path)}")
     try:
         summary = read_json(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -82,12 +82,12 @@ def _holds(value: Any, said: Any) -> bool:
     return bool(value == said)
 
 
-def place_of(key: str, config: Config, files: Sequence[str]) -> str:
-    """A dotted key with file and line, where one of these files of the repository has set it."""
+def place_of(key: str, config: Config, files: Sequence[str], lost: bool = False) -> str:
+    """A dotted key with file and line, where one of these files of the repository has set it, or, if it was `lost`, has spoken of it."""
     value = _at(asdict(config), key)
     for file in files:
         line = line_of(ROOT / file, key)
-        if line and _holds(value, _at(read_yaml(ROOT / file), key)):
+        if line and (lost or _holds(value, _at(read_yaml(ROOT / file), key))):
             return f"{file}:{line}: {key}"
     return key
 
@@ -160,18 +160,16 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     preset, words = _split(overrides)
     preset = preset or ("gpu" if device == "cuda" else "cpu")
     preset_file = _named("conf/presets", preset, "preset")
-    own = read_yaml(ROOT / "egs" / corpus / "conf.yaml")
-    sizes = own.pop("presets", {}) or {}
+    own, method = read_yaml(ROOT / "egs" / corpus / "conf.yaml"), read_yaml(_named("conf/recipes", recipe, "recipe"))
+    sizes, its_sizes = own.pop("presets", {}) or {}, method.pop("presets", {}) or {}
     merged = OmegaConf.structured(Config)
-    for value, where in (
-        (read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml"),
-        (read_yaml(_named("conf/recipes", recipe, "recipe")), f"conf/recipes/{recipe}.yaml"),
-    ):
+    for value, where in ((read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml"), (method, f"conf/recipes/{recipe}.yaml")):
         merged = _merge(merged, value, where)
     for value, where in (
         (own, f"egs/{corpus}/conf.yaml"),
         (read_yaml(preset_file), f"conf/presets/{preset}.yaml"),
         (sizes.get(preset) or {}, f"egs/{corpus}/conf.yaml (presets.{preset})"),
+        (its_sizes.get(preset) or {}, f"conf/recipes/{recipe}.yaml (presets.{preset})"),
     ):
         merged = _merge(merged, _fitting(value, merged), where)
     for word in words:
@@ -189,6 +187,25 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     except OmegaConfBaseException as error:  # a value that refers to nothing
         raise UserError(str(error.msg or error).splitlines()[0], getattr(error, "full_key", None)) from error
     return config
+
+
+def overlaid(config: Config, recipe: str, overrides: Sequence[str]) -> list[str]:
+    """A sentence for each setting of a recipe that has given way to the corpus's or the preset's."""
+    file, values = f"conf/recipes/{recipe}.yaml", asdict(config)
+    said = read_yaml(ROOT / file)
+    said.pop("presets", None)
+    typed = tuple(word.partition("=")[0] for word in overrides)
+    return [
+        f"{place_of(key, config, [file], True)}: {value} gives way to {_at(values, key)}, which the corpus or preset {config.preset} says; "
+        f"write it under presets: {config.preset}: in the recipe, or behind --"
+        for key, value in flatten(said).items()
+        if not _holds(_at(values, key), value) and not any(key == word or key.startswith(f"{word}.") for word in typed)
+    ]
+
+
+def model_file(name: str) -> Path:
+    """The ESPnet YAML of a configuration, relative to the repository."""
+    return Path(name) if Path(name).is_absolute() else ROOT / name
 
 
 def lenient(values: dict[str, Any]) -> tuple[Config, list[str]]:

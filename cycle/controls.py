@@ -27,8 +27,8 @@ NAMES = ("more_steps", "pseudo_only", "tts_only", "lm", "oracle")
 type Open = Callable[[str], Experiment]  # a control of the experiment at hand, by name
 
 
-def wanted(text: str) -> list[str]:
-    """Names of `--controls a,b|all`.
+def wanted(text: str, config: Config | None = None) -> list[str]:
+    """Names of `--controls a,b|all`; of all those that are not shipped, only what fits the recipe.
 
     Raises:
         UserError: an unknown one.
@@ -36,18 +36,26 @@ def wanted(text: str) -> list[str]:
     known = [*NAMES, *(name for name in available("conf/controls") if name not in NAMES)]
     if text in ("", "none"):
         return []
-    names = known if text == "all" else [n for n in text.split(",") if n]
+    if text == "all":
+        return [n for n in known if n in NAMES or config is None or not _strangers(config, n)]
+    names = [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
         if name not in known:
             raise UserError(f"no control {name!r}", "--controls", f"choose among: all, {', '.join(known)}")
     return list(dict.fromkeys(names))
 
 
-def check(config: Config, control: str, recipe: str) -> None:
-    """Raises UserError, at the recipe's file, where a control speaks of no objective that the recipe has: it knows them by their names."""
+def _strangers(config: Config, control: str) -> list[str]:
+    """The objectives that a control speaks of, where the recipe has none of them."""
     said = (read_yaml(ROOT / "conf/controls" / f"{control}.yaml").get("rounds") or {}).get("objectives") or {}
     known = [name for name in said if name != OTHERS]
-    if known and not set(known) & set(config.rounds.objectives):
+    return [] if set(known) & set(config.rounds.objectives) else known
+
+
+def check(config: Config, control: str, recipe: str) -> None:
+    """Raises UserError, at the recipe's file, where a control speaks of no objective that the recipe has: it knows them by their names."""
+    known = _strangers(config, control)
+    if known:
         what = f"control {control} trains {' and '.join(known)}, and the recipe has {', '.join(config.rounds.objectives) or 'nothing'}"
         raise UserError(what, recipe, "name its objectives so; weight: 0.0 where only controls want one")
 
@@ -126,7 +134,7 @@ def _command(name: str) -> list[str]:
     """Our own command line again, for one control."""
     words = [sys.executable, "-m", "cycle", "run", *(w for w in sys.argv[2:] if w != "--redo")]
     cut = words.index("--") if "--" in words else len(words)
-    words[cut:cut] = ["--control", name, "--stage", "4", "--stop-stage", "5", "--controls", "none", "--jobs", "1"]
+    words[cut:cut] = ["--one-of-jobs", name, "--stage", "4", "--stop-stage", "5", "--controls", "none", "--jobs", "1"]
     return words
 
 

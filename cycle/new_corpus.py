@@ -59,7 +59,7 @@ def existing(path: Path, folder_wanted: bool) -> Path:
         raise UserError(f"is no {what}" if os.path.exists(path) else f"no such {what}", path, "check --audio, --text and --sentences")
     if "${" in str(path.absolute()):
         raise UserError("holds ${, which configurations replace", path, "rename it")
-    return path.absolute()
+    return Path(os.path.abspath(path))
 
 
 def target_of(name: str) -> Path:
@@ -116,6 +116,8 @@ def tell(name: str, code: str, made: Plan, items: list[Item], intake: Intake, al
     print(f"  spelling  {code}: {len(alphabet)} tokens: {' '.join(sorted(alphabet)[:80])}{' ...' * (len(alphabet) > 80)}")
     if rare:
         print(f"  rare      {len(rare)} tokens stand fewer than three times: {' '.join(rare[:40])}{' ...' * (len(rare) > 40)}")
+    if intake.tagged:
+        print(f"  brackets  {intake.tagged}")
     print(f"  left out  {len(intake.rejects.rows)}" + (f" ({left}): egs/{name}/rejected.tsv" if left else ""))
     print(f"  split     by {made.options['split']}: {made.why}")
     print(f"  pools     {sizes(made)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from typing import Any
 from cycle.check import directory_faults
 from cycle.config import ROOT
 from cycle.data import kaldi, pool
-from cycle.data.intake import HELD_OUT, Intake
+from cycle.data.intake import EVALUATION, Intake
 from cycle.data.kaldi import Fault
 from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
@@ -37,7 +38,14 @@ def recipe(corpus: str) -> ModuleType:
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError("no such file", path, "a corpus is a folder egs/NAME with prepare.py and conf.yaml")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        raise UserError(f"{type(error).__name__}: {error}", f"{path}:{line}" if line else path, "mend it") from error
     return module
 
 
@@ -80,7 +88,7 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     official = options.get("official", [])
     names = module.choose_splits(root, options) if hasattr(module, "choose_splits") else module.SPLITS
     given = {split: list(module.utterances(root, split, options)) for split in names if split != "text"}
-    given = {split: given[split] for split in sorted(given, key=lambda split: split not in HELD_OUT)}
+    given = {split: given[split] for split in sorted(given, key=lambda split: split not in EVALUATION)}
     sample = incomplete(given, options.get("expected", {}))
     ids = Counter(utt.utt_id for utts in given.values() for utt in utts if isinstance(utt, Utterance))
     doubled = {key for key, n in ids.items() if n > 1}
@@ -92,7 +100,10 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     rejects.save(exp.root / "data" / "rejected.tsv")
     if "text" in names:
         splits["text"] = intake.texts(module.utterances(root, "text", options))
-    return pool.assign(splits, asdict(config.pools), official, sample)
+    pools = pool.assign(splits, asdict(config.pools), official, sample)
+    if intake.tagged:
+        log.warning("%s; take out of the transcripts what nobody says", intake.tagged)
+    return pools
 
 
 def learnable(pools: dict[str, list[Item]]) -> None:

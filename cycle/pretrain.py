@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,11 +28,14 @@ from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voice
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
-from cycle.settings import FrameModel
+from cycle.settings import Features, FrameModel
 from cycle.train.alone import train_alone
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream, seed_of
 from cycle.voices import find_voices
+
+if TYPE_CHECKING:
+    from cycle.models.espnet_asr import EspnetRecognizer
 
 MOST_SPREAD = 0.8  # of log-durations; 0.3 to 0.5 is what speech has, 1.0 what chance gives
 
@@ -87,6 +92,21 @@ def _check_durations(spoken: Stream) -> None:
         log.warning("the aligner has not learnt the paired pool: durations will be poor; raise aligner.updates")
 
 
+def _tell_unfit(model: EspnetRecognizer, stream: Stream, conf: Features) -> None:
+    """A text with more tokens than the encoder has outputs teaches CTC nothing, and torch says nothing of it."""
+    if not model.model.ctc_weight:
+        return
+    longest = int(stream.frames.max())
+    rate = model.outputs(longest) / longest
+    texts = [text.split() for text in stream.texts]
+    needed = np.array([len(text) + sum(a == b for a, b in pairwise(text)) for text in texts])
+    unfit = int((needed > stream.frames * rate).sum())
+    if unfit:
+        told = "%d of %d paired texts have more tokens than the recogniser has outputs, one in %.0f ms: CTC learns nothing from them; %s"
+        remedy = "take an encoder that subsamples less, such as -- asr.conf.encoder_conf.input_layer=conv2d2"
+        log.warning(told, unfit, len(texts), 1000 * conf.hop / conf.fs / rate, remedy)
+
+
 def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: Fabric) -> None:
     """The recogniser or the synthesiser."""
     if (work / name / "model.pth").exists():
@@ -95,6 +115,8 @@ def _train_one(exp: Experiment, work: Path, name: str, stream: Stream, fabric: F
     torch.manual_seed(seed_of(conf.seed, "init", name) % 2**32)
     model = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
     model = model.to(fabric.device)
+    if name == "asr" and fabric.is_global_zero:
+        _tell_unfit(model, stream, conf.features)
     if conf.even_batches:
         model.use_graphs(conf.graphs and recordable(fabric))
     objective, updates, optimizer = (

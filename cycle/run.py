@@ -18,7 +18,7 @@ from typing import IO
 import yaml
 
 from cycle import __version__, controls, stage
-from cycle.config import ROOT, load, needs_no_tts, place_of
+from cycle.config import ROOT, load, needs_no_tts, overlaid, place_of
 from cycle.device import fabric, rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -119,7 +119,7 @@ def main(options: argparse.Namespace) -> int:
     if options.stage > options.stop_stage:
         raise UserError(f"--stage {options.stage} lies behind --stop-stage {options.stop_stage}", None, "give the first and the last stage")
     exp = open_experiment(options)
-    names = controls.wanted(options.controls)
+    names = controls.wanted(options.controls, exp.config)
     if options.redo and options.stage == 5:  # they are trained, and stay
         names += [name for name in controls.trained(exp) if name not in names]
     _refuse(exp, options, names)
@@ -134,6 +134,8 @@ def main(options: argparse.Namespace) -> int:
         controls.run_one(exp, options.control, open_control)
         return 0
     alone = lock(exp.path)  # held until the process ends
+    for line in overlaid(exp.config, options.recipe, options.overrides):
+        log.warning(line)
     if options.redo:
         redo(exp, options.stage)
     train_controls = partial(controls.run, exp, names, options.jobs, open_control, alone)

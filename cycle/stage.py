@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cycle.config import defaults, flatten
+from cycle.config import defaults, flatten, model_file, read_yaml
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
 from cycle.log import log
 
 SPEED = {"precision", "few_shapes", "graphs"}
+YAML = "yaml"  # in a stamp, asr.yaml.KEY is what the file that asr.config names says of KEY
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Stage:
         chosen["corpus_name"] = exp.corpus
         if self.number == 1 and exp.data_root:
             chosen["data"] = str(exp.data_root)
+        for model in ("asr", "tts"):  # what is in the YAML that is named, too
+            file = model_file(getattr(exp.config, model).config)
+            if model in self.reads and model in exp.config.models and file.is_file():
+                chosen |= flatten(read_yaml(file), f"{model}.{YAML}.")
         return chosen
 
     def stamp(self, exp: Experiment, done: bool, seconds: float) -> dict[str, Any]:
@@ -118,10 +123,17 @@ def _known(stage: Stage, exp: Experiment) -> dict[str, Any] | None:
     if not file.exists():
         return None
     old, mine = read_json(file), stage.settings(exp)
-    return {**old, "settings": {k: v for k, v in defaults().items() if k in mine} | old["settings"]}
+    later = {k: v for k, v in defaults().items() if k in mine}
+    if not any(f".{YAML}." in key for key in old["settings"]):
+        later |= {k: v for k, v in mine.items() if f".{YAML}." in k}
+    return {**old, "settings": later | old["settings"]}
 
 
 def _other(stage: Stage, exp: Experiment, what: str) -> UserError:
+    kept = exp.root / "config.yaml"
+    preset = read_yaml(kept).get("preset") if kept.is_file() else None
+    if preset not in (None, exp.config.preset):
+        what = f"preset: {preset} -> {exp.config.preset}, so {what}"
     remedy = f"put them back, or {f'remove {exp.path}' if exp.control else f'add --stage {stage.number} --redo'}"
     return UserError(f"{name_of(stage, exp)} was run with other settings: {what}", stage.stamp_file(exp), remedy)
 

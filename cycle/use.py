@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,13 @@ from cycle.files import atomic_write, read_json
 from cycle.log import log, setup
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    from cycle.settings import Features
+
+LONG = 3  # times features.max_seconds: attention's memory grows with the square
 
 
 def open_finished(path: Path, device: str = "cpu") -> Experiment:
@@ -57,16 +64,19 @@ def _exact(wanted: str) -> torch.device:
 
 
 def transcribe(options: argparse.Namespace) -> int:
-    """Prints `FILE<TAB>tokens` for each recording."""
-    from cycle.data.batch import speech_of
-    from cycle.data.features import recording_mel
+    """Prints `FILE<TAB>tokens` for each recording that can be used, then what is wrong with the others (exit code 2)."""
+    from cycle.data.batch import first_texts, speech_of
 
     exp = open_finished(options.path)
     folder = _round(exp, options.round)
+    heard, bad = [], []
     for file in options.files:
-        if not file.is_file():
-            raise UserError("no such recording", file)
-    feats = [recording_mel(file, exp.config.features) for file in options.files]
+        try:
+            heard.append((file, _recording(file, exp.config.features)))
+        except UserError as error:
+            bad.append(error)
+    if not heard:
+        raise bad[0]
 
     from cycle.models.pair import load_asr
 
@@ -74,10 +84,27 @@ def transcribe(options: argparse.Namespace) -> int:
     changes = {"method": options.search, "beam": options.beam, "ctc_weight": options.ctc_weight}
     search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
     asr = load_asr(folder, exp.config, device)
-    for file, feat in zip(options.files, feats, strict=True):
-        hyps = asr.transcribe(speech_of([feat]).to(device), search)[0]
-        print(f"{file}\t{hyps[0].text if hyps else ''}")
-    return 0
+    for file, feats in heard:
+        print(f"{file}\t{first_texts(asr.transcribe(speech_of([feats]).to(device), search))[0]}")
+    for fault in bad:
+        print(f"error: {fault}", file=sys.stderr)
+    return 2 if bad else 0
+
+
+def _recording(file: Path, conf: Features) -> NDArray[np.float32]:
+    """Its features (T, n_mels).
+
+    Raises:
+        UserError: there is none, or none that can be used.
+    """
+    from cycle.data.features import recording_mel
+
+    if not file.is_file():
+        raise UserError("is a folder" if file.is_dir() else "no such recording", file)
+    feats, most = recording_mel(file, conf), LONG * conf.max_seconds
+    if len(feats) * conf.hop > most * conf.fs:
+        raise UserError(f"is longer than {most:g} s, {LONG} times what the models have learnt from", file, "cut it where there is a pause")
+    return feats
 
 
 def _tokens(exp: Experiment, text: str) -> list[str]:

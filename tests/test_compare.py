@@ -90,6 +90,15 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert notes == [f"{path}: lm is missing: no decodings", f"{path}: cycle has no score"]
 
 
+def test_unfinished_ones_say_how_to_go_on_and_none_is_named_twice(tmp_path: Path) -> None:
+    path = scored(tmp_path / "a")
+    with pytest.raises(UserError, match="is named twice"):
+        compare.main([path, tmp_path / "b" / ".." / "a"])
+    write_json(tmp_path / "my b" / "experiment.json", {"command": ["run", "--exp", "my b", "--", "seed=2"]})
+    with pytest.raises(UserError, match=r"finish it first: python -m cycle run --exp 'my b' -- seed=2"):
+        compare.main([path, tmp_path / "my b"])
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
 def test_no_finished_experiment(tmp_path: Path, content: str | None) -> None:
     if content is not None:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cycle.config import ROOT, available, corpora, flatten, line_of, load, needs_no_tts, place_of, read_yaml
+from cycle.config import ROOT, available, corpora, flatten, line_of, load, needs_no_tts, overlaid, place_of, read_yaml
 from cycle.errors import UserError
 
 
@@ -117,6 +117,31 @@ def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
     mine.write_text(text + "  updates: many\n")
     with pytest.raises(UserError, match=rf"conf/recipes/mine\.yaml:{len(text.splitlines()) + 1}: key 'rounds\.updates'"):
         load("mini", "mine", [])
+
+
+def test_what_a_preset_takes_from_a_recipe_is_said_and_recipes_may_have_presets_too(tmp_path, monkeypatch):
+    text = (ROOT / "conf/recipes/supervised.yaml").read_text()
+    (tmp_path / "conf/recipes").mkdir(parents=True)
+    for name in ("conf/presets", "conf/controls", "conf/base.yaml", "egs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr("cycle.config.ROOT", tmp_path)
+    mine = tmp_path / "conf/recipes/mine.yaml"
+    mine.write_text(text + "  updates: 7\n  count: 5\n  collapse_margin: 1.0\n")
+    (lost, count), last = overlaid(load("mini", "mine", ["preset=smoke"]), "mine", []), len(text.splitlines()) + 1
+    assert lost.startswith(f"conf/recipes/mine.yaml:{last}: rounds.updates: 7 gives way to 16, which the corpus or preset smoke says")
+    assert "rounds.count: 5 gives way to 2" in count
+    typed = ["preset=smoke", "rounds.updates=3", "rounds.count=1"]
+    assert overlaid(load("mini", "mine", typed), "mine", typed) == []
+    mine.write_text(text + "presets:\n  smoke: {rounds: {updates: 7}}\n")
+    config = load("mini", "mine", ["preset=smoke"])
+    assert config.rounds.updates == 7 and overlaid(config, "mine", []) == []
+    assert load("mini", "mine", ["preset=cpu"]).rounds.updates == 240
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "gpu"])
+def test_no_recipe_says_what_others_take_from_it(preset):
+    lost = [line for c in corpora() for r in available("conf/recipes") for line in overlaid(load(c, r, [f"preset={preset}"]), r, [])]
+    assert lost == []
 
 
 def test_selection_rules_of_recipes_exist():

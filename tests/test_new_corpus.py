@@ -23,6 +23,7 @@ from cycle.data.types import POOLS, Utterance
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import read_json
+from cycle.log import log
 from tests.tiny_corpus import SENTENCES, tone
 
 GERMAN = ["Straße", "Bäcker", "Öl", "Über", "jeden", "Tag", "schön", "wir", "gehen", "Haus"]
@@ -303,6 +304,29 @@ def test_a_recipe_with_its_own_pronunciation(root, tmp_path):
         handle.write("\n\ndef pronounce(text):\n    return list(text.replace('sch', 'S').replace(' ', '|'))\n")
     exp = prepared(tmp_path / "exp", "it")
     assert any("S ö n" in text for name in ("paired", "text") for text in kaldi.read_tokens(exp.data(name)).values())
+
+
+@pytest.mark.parametrize(("code", "said"), [("def pronounce(:\n", "SyntaxError: "), ("LEXICON = foo\n", "NameError: name 'foo'")])
+def test_a_recipe_that_cannot_be_read(root, tmp_path, code, said):
+    made("it", *kaldi_text(tmp_path / "c"))
+    file = root / "egs/it/prepare.py"
+    lines = len(file.read_text().splitlines())
+    with open(file, "a") as handle:
+        handle.write(code)
+    with pytest.raises(UserError, match=rf"egs/it/prepare\.py:{lines + 1}: {said}"):
+        prepared(tmp_path / "exp", "it")
+
+
+def test_what_stands_in_brackets_is_told(root, tmp_path, capsys, caplog, monkeypatch):
+    audio, text = kaldi_text(tmp_path / "c")
+    rows = text.read_text().splitlines()
+    text.write_text("\n".join([f"{rows[0]} [noise]", f"{rows[1]} (laughs)", f"{rows[2]} [noise]", *rows[3:]]) + "\n")
+    made("it", audio, text)
+    said = "3 times something stands in brackets, and is read aloud as it stands: [noise] 2, (laughs) 1"
+    assert said in capsys.readouterr().out
+    monkeypatch.setattr(log, "propagate", True)
+    prepared(tmp_path / "exp", "it")
+    assert any(said in line for line in caplog.messages)
 
 
 def test_long_recordings_raise_the_limit(root, tmp_path):

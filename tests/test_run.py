@@ -64,6 +64,41 @@ def test_what_would_not_fit_is_refused_and_nothing_is_touched(copy, words, setti
     assert state(copy) == before
 
 
+def test_a_model_is_what_its_file_says(copy, tmp_path):
+    """Not only the file that is named, but what is in it; a stamp of an earlier version held the name alone."""
+    yaml = (ROOT / "conf/asr/conformer_tiny.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml)
+    settings = [*SMOKE[1:], f"asr.config={file}"]
+    stamp = copy / "stamps/3_pretrain.json"
+    was = read_json(stamp)
+    begun = {k: v for k, v in was["settings"].items() if not k.startswith("asr.yaml.")}
+    write_json(stamp, {**was, "settings": begun | {"asr.config": str(file)}})
+    exp = Experiment(copy, load("mini", "cycle", settings), "mini", "cycle")
+    stage.refuse_others(exp, 3)  # as it was
+    write_json(stamp, {**was, "settings": stage.STAGES[2].settings(exp)})
+    stage.refuse_others(exp, 3)
+    assert "num_blocks: 2" in yaml
+    file.write_text(yaml.replace("num_blocks: 2", "num_blocks: 3", 1))
+    with pytest.raises(UserError, match=r"stage 3 \(pretrain\).*asr\.yaml\.[a-z]+_conf\.num_blocks: 2 -> 3; .*--stage 3 --redo"):
+        stage.refuse_others(exp, 3)
+    write_json(stamp, was)
+
+
+def test_another_preset_is_named_first(copy):
+    with pytest.raises(UserError, match=r"with other settings: preset: smoke -> cpu, so "):
+        dispatch(["run", "--exp", str(copy), "--device", "cpu", "--", "preset=cpu"])
+
+
+def test_a_control_of_ones_own_does_not_keep_all_from_the_others(monkeypatch):
+    config = load("mini", "cycle", SMOKE[1:])
+    monkeypatch.setattr(controls, "available", lambda folder: [*controls.NAMES, "mine", "fitting"])
+    said = {"mine": {"rounds": {"objectives": {"asr_rdrop": {"weight": 0}}}}, "fitting": {"seed": 3}}
+    monkeypatch.setattr(controls, "read_yaml", lambda path: said.get(path.stem, {}))
+    assert controls.wanted("all", config) == [*controls.NAMES, "fitting"]
+    assert controls.wanted(" lm , mine", config) == ["lm", "mine"]  # by name, its mistakes are told
+
+
 def test_what_stays_is_not_looked_at_again(copy):
     """A checkpoint that is gone, batch systems that are elsewhere, how fast it was."""
     words = ["score", "--exp", str(copy), "--cluster", "slurm", "--redo", "--", "score.bootstrap=50", "asr.init=/nowhere/model.pth"]
@@ -141,6 +176,18 @@ def test_decoding_again_keeps_the_controls(copy):
     run(copy, "--stage", "5", "--stop-stage", "6", "--redo")
     assert set(read_json(copy / "summary.json")["systems"]) == systems
     assert (copy / "controls/more_steps/rounds.json").stat().st_mtime_ns == rounds  # decoded, not trained
+
+
+def test_what_can_be_transcribed_is(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tone = np.sin(np.arange(16000) / 5).astype(np.float32)
+    soundfile.write("good.wav", tone, 16000)
+    soundfile.write("long.wav", np.tile(tone, 100), 16000)
+    assert dispatch(["transcribe", str(finished), "none.wav", "good.wav", "long.wav"]) == 2
+    out, err = capsys.readouterr()
+    assert [line.partition("\t")[0] for line in out.splitlines()] == ["good.wav"]
+    assert err.splitlines()[0] == "error: none.wav: no such recording"
+    assert err.splitlines()[1].startswith("error: long.wav: is longer than 60 s, 3 times what the models have learnt from")
 
 
 @pytest.mark.parametrize(
@@ -242,6 +289,8 @@ def test_a_batch_systems_signal_is_an_interruption(tmp_path):
     ("words", "said"),
     [
         (["transcribe", "EXP", "nan.wav"], r"nan\.wav: holds samples that are not numbers"),
+        (["transcribe", "EXP", "."], r"^\.: is a folder"),
+        (["run", "seed=2"], r"unrecognized arguments: seed=2; settings come last, behind --: -- seed=2"),
         (["transcribe", "EXP", "nan.wav", "--search", "joint", "--ctc-weight", "nan"], "must be a number from 0 to 1"),
         (["synthesize", "EXP", "TEXT", "--out", "."], "is a folder"),
         (["synthesize", "EXP", "TEXT", "--out", "a.mp3"], r"a\.mp3: would hold what \.wav files hold; name it a\.wav"),

@@ -25,14 +25,12 @@ _SPOKEN = set("%@#&*§†‡‰")  # punctuation by category, yet read aloud
 
 
 class NoReading(UserError):
-    """A text with a character that has no reading; `char` is the character."""
+    """A text with a character or word that has no reading; `char` is it."""
 
     def __init__(self, char: str, text: str):
         self.char = char
-        name = unicodedata.name(char, "no name")
-        super().__init__(
-            f"{char!r} (U+{ord(char):04X}, {name}) in {text[:60]!r} has no reading", None, "spell it out or leave the item out"
-        )
+        name = f" (U+{ord(char):04X}, {unicodedata.name(char, 'no name')})" if len(char) == 1 else ""
+        super().__init__(f"{char!r}{name} in {text[:60]!r} has no reading", None, "spell it out or leave the item out")
 
 
 def _large(digits: str) -> str:

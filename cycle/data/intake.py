@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from cycle.data.types import Utterance
 from cycle.log import log
 from cycle.settings import Features
 
-HELD_OUT = ("test", "dev")
+EVALUATION = ("test", "dev")
+BRACKETS = re.compile(r"[\[{(<（【][^\[\]{}()<>（）【】]*[\]})>）】]")
 
 
 def form_fault(utt: Utterance, doubled: Collection[str], needs_text: bool = True) -> str | None:
@@ -59,16 +61,19 @@ class Intake:
 
     Attributes:
         kinds: how many recordings came at which rate and number of channels.
+        tags: what texts hold in brackets, which may be a note that nobody says.
     """
 
     def __init__(self, language: Spelling, features: Features, rejects: Rejects, official: Collection[str] = (), workers: int = 0):
         self.language, self.features, self.rejects, self.official, self.workers = language, features, rejects, official, workers
         self.kinds: Counter[str] = Counter()
+        self.tags: Counter[str] = Counter()
         self._heard: set[str] = set()
 
     def spelled(self, utt: Utterance, split: str) -> Item | None:
         """The utterance with its tokens, None where it cannot be spelled; of several texts the empty ones are left out."""
         texts = [" ".join(text.split()) for text in (utt.text or "", *utt.others)]
+        self.tags.update(tag for text in texts if self.language.read_aloud for tag in BRACKETS.findall(text))
         try:
             spelled = [(text, " ".join(tokens)) for text in texts if (tokens := self.language.spell(text))]
         except NoReading as error:
@@ -79,6 +84,12 @@ class Intake:
             return None
         (text, first), *others = spelled
         return Item(replace(utt, text=text, others=tuple(t for t, _ in others)), first, tuple(tokens for _, tokens in others))
+
+    @property
+    def tagged(self) -> str:
+        """What to say of the tags; nothing where there are none."""
+        most = ", ".join(f"{tag} {n}" for tag, n in self.tags.most_common(5))
+        return f"{self.tags.total()} times something stands in brackets, and is read aloud as it stands: {most}" if most else ""
 
     def recorded(self, utts: Iterable[Utterance | Fault], split: str, doubled: Collection[str]) -> list[Item]:
         """Items with a recording that can be used. In the speech pool a recording without text will do: its tokens are empty.

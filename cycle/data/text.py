@@ -159,8 +159,16 @@ class Pronounced:
         self.higher_is_better, self.read_aloud = base.higher_is_better, base.read_aloud
 
     def spell(self, text: str) -> list[str]:
-        """Tokens of a text. Raises UserError for a function that returns anything but words without white space."""
-        tokens = self.pronounce(self.normalize(text))
+        """Tokens of a text.
+
+        Raises:
+            NoReading: the function found no entry for a word.
+            UserError: it returned anything but words without white space.
+        """
+        try:
+            tokens = self.pronounce(self.normalize(text))
+        except KeyError as error:  # a lexicon's
+            raise NoReading(str(error.args[0] if error.args else error), text) from error
         for token in tokens if isinstance(tokens, list) else [None]:
             if not isinstance(token, str) or token.split() != [token]:
                 raise UserError(f"pronounce({text[:40]!r}) holds {token!r}", "egs/NAME/prepare.py", "let it return a list of tokens")

@@ -138,6 +138,14 @@ def _spoken() -> Table:
 CONTEXT: dict[str, Any] = {"pool": 2, "paired_tokens": {"a", "b"}, "frames_per_token": (10.0, 30.0)}
 
 
+def _judged(name: str, verdict: Any, count: int) -> None:
+    """Raises UserError for what is no verdict on so many items."""
+    keep, why = verdict if isinstance(verdict, tuple) and len(verdict) == 2 else (None, None)
+    if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != (count,) or not callable(why):
+        remedy = "return an array with True for each item that is kept, and a function from a place to the reason against it"
+        raise UserError(f"rule {name!r} returns no verdict", "select", remedy)
+
+
 def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> None:
     """Tries each rule on two utterances.
 
@@ -154,7 +162,7 @@ def check(rules: Sequence[Rule], known: dict[str, RuleFunction], where: str) -> 
         rounds = max([len(value) for value in rule.args.values() if isinstance(value, (list, tuple))], default=1)
         try:
             for number in range(1, max(1, rounds) + 1):
-                known[rule.rule](tried, number, context, **rule.args)
+                _judged(rule.rule, known[rule.rule](tried, number, context, **rule.args), len(tried))
         except UserError as error:
             raise UserError(error.what, where, error.remedy) from error
         except (TypeError, ValueError, LookupError, ArithmeticError) as error:

@@ -12,10 +12,13 @@ import yaml
 from omegaconf import OmegaConf
 from torch import nn
 
-from cycle.config import ROOT, read_yaml
+from cycle.config import model_file, read_yaml
 from cycle.errors import UserError
 from cycle.files import atomic_write, write_text
 from cycle.settings import Model
+
+# What a model is built from; the rest of ESPnet's keys is about features and training.
+BUILDS = {"encoder", "decoder", "model", "ctc", "specaug", "preencoder", "postencoder", "joint_net", "init", "tts", "token_list"}
 
 
 def plain(value: Any) -> Any:
@@ -33,7 +36,7 @@ def model_conf(conf: Model) -> dict[str, Any]:
     Raises:
         UserError: no such file.
     """
-    path = Path(conf.config) if Path(conf.config).is_absolute() else ROOT / conf.config
+    path = model_file(conf.config)
     if not path.is_file():
         raise UserError("no such model configuration", conf.config or "asr.config", "name a file of conf/asr or conf/tts")
     return OmegaConf.to_container(OmegaConf.merge(read_yaml(path), conf.conf))  # type: ignore[return-value]
@@ -51,7 +54,14 @@ def task_args(task: Any, conf: dict[str, Any], where: str) -> argparse.Namespace
     unknown = sorted(set(conf) - set(defaults))
     if unknown:
         raise UserError(f"unknown key {unknown[0]!r}", where, "the keys are those of ESPnet's own training YAML")
-    return argparse.Namespace(**{**defaults, **conf})
+    dropped: dict[str, Any] = {f"{k}_conf": {} for k, v in conf.items() if f"{k}_conf" in defaults and v != defaults[k]}
+    return argparse.Namespace(**{**defaults, **dropped, **conf})
+
+
+def idle(task: Any, conf: dict[str, Any]) -> list[str]:
+    """The keys of an ESPnet YAML that change something in ESPnet's own training, and nothing here."""
+    defaults = _defaults(task)
+    return sorted(k for k, v in conf.items() if k.removesuffix("_conf") not in BUILDS and k in defaults and v != defaults[k])
 
 
 def _defaults(task: Any) -> dict[str, Any]:

@@ -42,7 +42,11 @@ def encode(model: Any, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, 
         given = {"ctc": model.ctc} if getattr(model.encoder, "interctc_use_conditioning", False) else {}
         out, sizes, _ = model.encoder(feats, lengths, masks=behind, **given)
     else:
-        out, sizes = model.encode(feats, lengths)
+        order = lengths.argsort(descending=True)  # recurrent encoders pack their sequences
+        out, sizes = model.encode(feats[order], lengths[order])
+        back = order.argsort()
+        whole, inner = out if isinstance(out, tuple) else (out, [])
+        return whole[back], sizes[back], [layer[back] for _, layer in inner]
     out, inner = out if isinstance(out, tuple) else (out, [])
     return out, sizes, [layer for _, layer in inner]
 

@@ -88,6 +88,13 @@ class EspnetRecognizer(nn.Module):
         longer = Speech(nn.functional.pad(speech.feats, (0, 0, 0, lacking)), speech.lengths.clamp(min=SHORTEST), known)
         return encoder.augmented(self.model, longer)
 
+    @torch.no_grad()
+    def outputs(self, frames: int) -> int:
+        """How many outputs the encoder has for a recording of so many frames."""
+        with quiet(self):
+            feats = torch.zeros(1, frames, self.args.input_size, device=next(self.parameters()).device)
+            return int(self._encode(Speech(feats, torch.tensor([frames]).to(feats.device), torch.tensor([frames])))[1])
+
     def _encode(self, speech: Speech) -> tuple[Tensor, Tensor]:
         heard = self._heard(speech)
         return encoder.encode(self.model, heard.feats, heard.lengths)[:2]

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from cycle.config import read_yaml
+from cycle.data.batch import Batch
+from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import read_json
-from cycle.models.checkpoint import load_weights, model_conf
+from cycle.log import log
+from cycle.models.checkpoint import idle, load_weights, model_conf
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
@@ -112,21 +115,52 @@ def build_tts(config: Config, vocabulary: Vocabulary, voices: Voices) -> EspnetS
     return source.build(lambda conf: EspnetSynthesizer(vocabulary, voices, config.features.n_mels, conf))
 
 
-def try_models(config: Config) -> None:
-    """Builds the models once with tokens and a voice that stand in for the corpus's, before there are any.
+def _learn(model: Any, n_mels: int, where: Path | str) -> None:
+    """Lets a model learn from two utterances of different lengths.
 
     Raises:
-        UserError: as `build_asr` does, but for the tokens.
+        UserError: it cannot.
+    """
+    texts, durations = ["a b", "a"], torch.tensor([[60, 40, 20], [60, 30, 0]])
+    speech = Speech(torch.linspace(-2, 2, 2 * 120 * n_mels).view(2, 120, n_mels), torch.tensor([120, 90]))
+    batch = Batch(["u", "v"], ["nobody"] * 2, texts, speech, torch.linspace(4, 6, 2 * 120).view(2, 120), durations)
+    try:
+        model.train().loss(batch).value.backward()
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: it is a model that nobody has tried here
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"this model cannot be trained here ({said})", where, "take another encoder, decoder or synthesiser") from error
+
+
+def _tell_idle(name: str, source: _Source) -> None:
+    """Training is set elsewhere; what a fresh model is filled with, too."""
+    from espnet2.tasks.asr import ASRTask
+    from espnet2.tasks.tts import TTSTask
+
+    keys = [] if source.init else idle(ASRTask if name == "asr" else TTSTask, source.conf)
+    if keys:
+        remedy = f"training is set by pretrain, rounds and augment, a checkpoint to start from by {name}.init, features by features"
+        log.warning("%s: %s: of ESPnet's own training, without effect here; %s", source.where, ", ".join(keys), remedy)
+
+
+def try_models(config: Config) -> None:
+    """Builds the models once, with tokens and a voice that stand in for the corpus's before there are any, and lets them learn a little.
+
+    Raises:
+        UserError: as `build_asr` does, but for the tokens; a model that cannot be trained.
     """
     for name in config.models:
         source = _source(config.asr if name == "asr" else config.tts)
         vocabulary = Vocabulary(source.tokens()) if source.init else Vocabulary.of(["a b"])
+        _tell_idle(name, source)
         if name == "asr":
-            build_asr(config, vocabulary)
+            _learn(build_asr(config, vocabulary), config.features.n_mels, source.where)
         else:
             size = (source.conf.get("tts_conf") or {}).get("spk_embed_dim") if source.init else None
             vectors = np.zeros((1, size), np.float32) if size else None
-            build_tts(config, vocabulary, Voices(np.array(["nobody"]), (0.0, 1.0), (0.0, 1.0), vectors))
+            voice = Voices(np.array(["nobody"]), (0.0, 1.0), (0.0, 1.0), vectors)
+            _learn(build_tts(config, vocabulary, voice), config.features.n_mels, source.where)
 
 
 def load_asr(folder: Path, config: Config, device: torch.device) -> EspnetRecognizer:

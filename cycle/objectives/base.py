@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -115,15 +115,15 @@ def nothing(device: torch.device, stats: dict[str, float | Tensor]) -> Loss:
     return Loss(torch.zeros((), device=device), 0, stats)
 
 
-def chosen(trains: Iterable[str], allowed: str) -> frozenset[Name]:
+def chosen(trains: Iterable[str]) -> frozenset[Name]:
     """The models that a recipe lets an objective move; the others are frozen.
 
     Raises:
         UserError: none, or one that it cannot move.
     """
     names = [trains] if isinstance(trains, str) else list(trains)
-    if not names or not set(names) <= set(allowed.split()):
-        raise UserError(f"trains: {', '.join(names) or 'nothing'}", "args", f"choose among: {', '.join(allowed.split())}")
+    if not names or not set(names) <= set(get_args(Name)):
+        raise UserError(f"trains: {', '.join(names) or 'nothing'}", "args", f"choose among: {', '.join(get_args(Name))}")
     return frozenset(names)  # type: ignore[arg-type]
 
 
@@ -144,6 +144,9 @@ def create(use: str, args: dict[str, Any], where: str) -> Objective:
         raise UserError(error.what, f"{where}.args", error.remedy) from error
     except (TypeError, ValueError) as error:
         raise UserError(f"args of {use!r}: {error}", where) from error
-    if not callable(made) or not isinstance(getattr(made, "trains", None), (set, frozenset)):
+    trains = getattr(made, "trains", None)
+    if not callable(made) or not isinstance(trains, (set, frozenset)) or not trains or not trains <= set(get_args(Name)):
         raise UserError(f"use: {use!r} is no objective", where, "it must be callable, and `trains` a set of asr and tts")
+    if not isinstance(getattr(made, "streams", frozenset()), (set, frozenset)):
+        raise UserError(f"use: {use!r}: its streams are no set", where, "write frozenset({'paired'})")
     return made

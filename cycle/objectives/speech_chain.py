@@ -32,7 +32,7 @@ class TtsThroughAsr:
     streams = READ
 
     def __init__(self, trains: Sequence[str] = ("tts",), by: Branch = "ctc"):
-        self.trains: frozenset[Name] = chosen(trains, "asr tts")
+        self.trains: frozenset[Name] = chosen(trains)
         self.by = branch(by)
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
@@ -101,7 +101,7 @@ class AsrThroughTtsGumbel:
     streams = HEARD
 
     def __init__(self, temperature: float = 1.0, trains: Sequence[str] = ("asr",)):
-        self.trains: frozenset[Name] = chosen(trains, "asr tts")
+        self.trains: frozenset[Name] = chosen(trains)
         self.temperature = temperature
         self.origin: Origin | None = None
 

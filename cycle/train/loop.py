@@ -158,7 +158,8 @@ class Trainer:
             value = self._shared(loss, batch.share)
             if loss.weight:
                 self.fabric.backward(task.weight * value)
-            stats |= {f"{task.name}/{k}": v * batch.share if k != "loss" else value.detach() for k, v in loss.stats.items()}
+            shown = {k: v * batch.share for k, v in loss.stats.items()} | {"loss": value.detach()}
+            stats |= {f"{task.name}/{k}": v for k, v in shown.items()}
             del loss  # and with it the autograd graph: see cycle/models/graphs.py
         moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
         moved = [p for p in moved if self.fabric.world_size > 1 or p.has_gradient()]

@@ -179,6 +179,11 @@ def test_a_recipe_may_pronounce_for_itself():
         Pronounced(letters, lambda text: ["a b"]).spell("a")
 
 
+def test_a_word_that_a_lexicon_lacks_has_no_reading():
+    with pytest.raises(NoReading, match="'boy' in 'the Boy' has no reading"):
+        Pronounced(letters, lambda text: [{"the": "D"}[word] for word in text.split()]).spell("the Boy")
+
+
 def test_rates_of_letters_survive_stray_boundaries():
     assert letters.metric == "word_error_rate"
     assert letters.rates["word"](["|", "a", "b", "|", "|", "c"]) == ["ab", "c"]

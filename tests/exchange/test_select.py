@@ -111,3 +111,22 @@ def test_own_rules_are_tried_on_utterances_that_could_be():
         patch.setitem(SYNTHETIC_RULES, "curious", curious)
         with pytest.raises(UserError, match="KeyError: 'paired_tokens'"):  # of synthetic speech a rule is told nothing
             check([Rule("curious")], SYNTHETIC_RULES, "rounds.select_synthetic")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        lambda n: np.ones(n, dtype=bool),
+        lambda n: ([True] * n, lambda i: "x"),
+        lambda n: (np.ones(n), lambda i: "x"),
+        lambda n: (np.ones(n + 1, dtype=bool), lambda i: "x"),
+        lambda n: (np.ones(n, dtype=bool), "x"),
+        lambda n: None,
+    ],
+)
+def test_what_is_no_verdict_is_told(verdict):
+    def mine(labels, number, context):
+        return verdict(len(labels))
+
+    with pytest.raises(UserError, match="rule 'mine' returns no verdict"):
+        check([Rule("mine")], {"mine": mine}, "rounds.select_labels")

@@ -4,8 +4,9 @@ import pytest
 import torch
 import yaml
 
-from cycle.config import load
+from cycle.config import ROOT, load
 from cycle.errors import UserError
+from cycle.log import log
 from cycle.models.pair import try_models
 
 SMOKE = ["preset=smoke"]
@@ -39,10 +40,35 @@ def test_mistakes_are_told_with_the_file(word, said):
 
 
 @pytest.mark.parametrize(
-    "word", ["seed=2", "asr.config=conf/asr/e_branchformer.yaml", "tts.config=conf/tts/tacotron2.yaml", "models=[asr]"]
+    "word",
+    [
+        "seed=2",
+        "asr.config=conf/asr/e_branchformer.yaml",
+        "tts.config=conf/tts/tacotron2.yaml",
+        "models=[asr]",
+    ],
 )
 def test_what_can_be_built_passes(word):
     try_models(config(word))
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "vgg_rnn", "transformer"])
+def test_other_encoders_learn(tmp_path, encoder):
+    conf = {k: v for k, v in yaml.safe_load((ROOT / "conf/asr/conformer_tiny.yaml").read_text()).items() if k != "encoder_conf"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**conf, "encoder": encoder}))
+    try_models(config(f"asr.config={tmp_path}/mine.yaml"))
+
+
+def test_a_model_that_cannot_learn_is_told():
+    with pytest.raises(UserError, match=r"conformer_tiny\.yaml: this model cannot be trained here \("):
+        try_models(config("asr.conf.encoder_conf.input_layer=embed"))
+
+
+def test_what_has_no_effect_is_said(caplog, monkeypatch):
+    monkeypatch.setattr(log, "propagate", True)
+    try_models(config("asr.conf={optim: sgd, max_epoch: 7, init_param: [x.pth], ctc_conf: {dropout_rate: 0.1}, frontend: s3prl}"))
+    (line,) = caplog.messages
+    assert "conformer_tiny.yaml: frontend, init_param, max_epoch, optim: of ESPnet's own training, without effect here" in line
 
 
 def test_checkpoints_are_opened_too(finished, tmp_path):

@@ -99,3 +99,18 @@ def test_nothing_runs_before(tmp_path, words, said):
     done = cycle("run", "--corpus", "mini", "--exp", tmp_path / "e", "--stop-stage", "1", *words)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"trains": frozenset({"ASR"})}, "`trains` a set of asr and tts"),
+        ({"trains": frozenset()}, "`trains` a set of asr and tts"),
+        ({"trains": {"asr"}, "streams": ["paired"]}, "its streams are no set"),
+    ],
+)
+def test_objectives_of_ones_own(monkeypatch, fields, said):
+    mine = type("Mine", (), {"__call__": lambda *_: None, **fields})
+    monkeypatch.setattr("cycle.objectives.sequence.Mine", lambda **args: mine(), raising=False)
+    with pytest.raises(UserError, match=said):
+        objectives(load("mini", "mwer", [f"{MWER}.use=cycle.objectives.sequence:Mine", f"{MWER}.args={{}}"]))
