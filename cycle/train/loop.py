@@ -160,7 +160,7 @@ class Trainer:
                 self.fabric.backward(task.weight * value)
             shown = {k: v * batch.share for k, v in loss.stats.items()} | {"loss": value.detach()}
             stats |= {f"{task.name}/{k}": v for k, v in shown.items()}
-            del loss  # and with it the autograd graph: see cycle/models/graphs.py
+            del loss, value  # and with them the autograd graph: see cycle/models/graphs.py
         moved = [p for p in parts if any(t.active(step) and p.name in t.objective.trains for t in self.tasks)]
         moved = [p for p in moved if self.fabric.world_size > 1 or p.has_gradient()]
         norms = {f"norm/{p.name}": p.step(step, self.updates, self.fabric) for p in moved}

@@ -19,7 +19,7 @@ def made(tmp_path, monkeypatch):
     """Makes the round's streams, with settings."""
     loaded = []
     for module in (round_data, label, speak):
-        for name, value in (("load_asr", Asr()), ("load_tts", Tts()), ("load_frame_model", Aligner())):
+        for name, value in (("load_asr", Asr()), ("load_tts", Tts()), ("load_aligner", Aligner())):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda *_, name=name, value=value: loaded.append(name) or value)
 
