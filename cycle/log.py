@@ -37,19 +37,24 @@ def setup(file: Path | None) -> None:
         log.addHandler(handler)
 
 
-def progress[T](items: Iterable[T], total: int, title: str) -> Iterator[T]:
-    """Passes items through; a tqdm bar on a terminal, a plain line now and then elsewhere."""
+def progress[T](items: Iterable[T], total: int, title: str, done: int = 0) -> Iterator[T]:
+    """Passes items through; a tqdm bar on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        total: of all items, those that were `done` before included.
+    """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=title, leave=False)
+        yield from tqdm(items, total=total, desc=title, leave=False, initial=done)
         return
     start = last = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
         if time.monotonic() - last >= EVERY:
             last = time.monotonic()
-            log.info("%s: %d of %d, about %.0f s left", title, number, total, (last - start) / number * max(0, total - number))
+            left = (last - start) / number * max(0, total - done - number)
+            log.info("%s: %d of %d, about %.0f s left", title, done + number, total, left)
 
 
 class Metrics:

@@ -83,6 +83,8 @@ def transcribe(options: argparse.Namespace) -> int:
     device = _exact(options.device)
     changes = {"method": options.search, "beam": options.beam, "ctc_weight": options.ctc_weight}
     search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
+    if options.ctc_weight is not None and search.method != "joint":
+        raise UserError(f"--ctc-weight says nothing to the search {search.method}", None, "add --search joint")
     asr = load_asr(folder, exp.config, device)
     for file, feats in heard:
         print(f"{file}\t{first_texts(asr.transcribe(speech_of([feats]).to(device), search))[0]}")

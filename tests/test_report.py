@@ -207,6 +207,13 @@ def test_intervals_belong_to_the_scored_rounds(tmp_path: Path) -> None:
         assert [r["low"] is not None for r in rows if r["name"] == "test"] == known
 
 
+@pytest.mark.parametrize(
+    ("hours", "said"), [(0.0078, "28 s"), (0.034, "2 min"), (1.5, "90 min"), (2.5, "2.5 h"), (178.0, "178 h"), (0.0, "0 s")]
+)
+def test_durations_in_a_unit_that_fits(hours: float, said: str) -> None:
+    assert plots.flow.size_of({"count": 1200, "hours": hours}) == f"1 200, {said}"
+
+
 def test_lengths_are_grouped_when_there_are_many(tmp_path: Path) -> None:
     told = story.read(scored(tmp_path))
     told.per_utt = {"baseline": [{"utt": str(n), "spk": "s", "errors": 1, "ref": n} for n in range(1, 101)]}

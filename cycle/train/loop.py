@@ -124,7 +124,7 @@ class Trainer:
         batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device, rank, ranks, self.split) for t in self.tasks}
         last, turn = time.monotonic(), 0
         stats: dict[str, float | Tensor] = {}  # the last values of each task, which need not be active when a line is written
-        for step in progress(range(first, self.updates), self.updates - first, self.phase):
+        for step in progress(range(first, self.updates), self.updates, self.phase, first):
             stats |= self._step(step, parts, batches)
             if (step + 1) % self.run.log_every == 0:
                 values = self._whole(on_host(stats))

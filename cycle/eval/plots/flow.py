@@ -154,9 +154,17 @@ def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], co
 
 
 def size_of(row: dict[str, Cell]) -> str:
-    """ "40, 0.02 h" of a pool."""
+    """ "40, 72 s" of a pool."""
     hours = row["hours"]
-    return f"{int(row['count'] or 0):,}".replace(",", " ") + (f", {float(hours):.2g} h" if isinstance(hours, float) else "")
+    return f"{int(row['count'] or 0):,}".replace(",", " ") + (f", {_lasting(hours)}" if isinstance(hours, float) else "")
+
+
+def _lasting(hours: float) -> str:
+    """In the largest unit that there are two of."""
+    for unit, seconds in (("h", 3600), ("min", 60)):
+        if hours * 3600 >= 2 * seconds:
+            return f"{hours * 3600 / seconds:.2g} {unit}" if hours * 3600 < 100 * seconds else f"{hours * 3600 / seconds:.0f} {unit}"
+    return f"{hours * 3600:.0f} s"
 
 
 def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], rooms: dict[str, tuple[float, float]], style: Style) -> None:
@@ -185,7 +193,8 @@ def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], roo
 def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: dict[str, float], style: Style) -> None:
     """One line: name, dots on its streams (the larger, the more of a batch), and the models that it moves."""
     axes.plot([LEFT - 1, 97], [y, y], color="0.8", linewidth=0.6, zorder=0)
-    axes.text(1, y + 0.9, short(row["name"], 19), va="center", fontsize=style.small - 0.4)
+    name = short(row["name"], 28)
+    axes.text(1, y + 0.9, name, va="center", fontsize=(style.small - 0.4) * min(1.0, 18 / len(name)))
     axes.text(1, y - 1.5, str(row["text"]), va="center", fontsize=style.small - 2.2, color="0.4")
     for wire in wires:
         stream = str(wire["of"])
@@ -204,12 +213,12 @@ def _models(axes: Axes, objectives: Rows, top: float, bottom: float, style: Styl
 
 def _held_out(axes: Axes, pools: Rows, bottom: float, style: Style) -> None:
     """The new pair, and the sets that judge it."""
-    y = bottom - 10.5
+    y = bottom - 10.0
     _box(axes, 50, bottom - 2.5, 98, 4.6, "ASR and TTS of this round: they label and speak for the next one", COLORS[2], style.small - 0.3)
     held = {str(r["name"]): r for r in pools}
     for x, name, use in ((26, "dev", "chooses rounds and thresholds"), (75, "test", "is only reported")):
         size = f" ({size_of(held[name])})" if name in held else ""
-        _box(axes, x, y, 47, 5.6, f"{name}{size}\n{use}", COLORS[4], style.small - 0.7)
+        _box(axes, x, y, 47, 7.8, f"{name}{size}\n{use}", COLORS[4], style.small - 0.7)
 
 
 def _wrapped(text: str, width: int) -> str:
