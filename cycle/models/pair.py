@@ -135,8 +135,7 @@ def _learn(model: Any, n_mels: int, where: Path | str) -> None:
 
 def _tell_idle(name: str, source: _Source) -> None:
     """Training is set elsewhere; what a fresh model is filled with, too."""
-    from espnet2.tasks.asr import ASRTask
-    from espnet2.tasks.tts import TTSTask
+    from cycle.models.espnet import ASRTask, TTSTask
 
     keys = [] if source.init else idle(ASRTask if name == "asr" else TTSTask, source.conf)
     if keys:
