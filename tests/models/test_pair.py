@@ -1,13 +1,17 @@
 """Models are built once before anything runs, so that a mistake in their YAML is told at once."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from cycle import pretrain
 from cycle.config import ROOT, load
 from cycle.errors import UserError
 from cycle.log import log
-from cycle.models.pair import try_models
+from cycle.models.pair import build_asr, try_models
+from cycle.models.vocabulary import Vocabulary
+from cycle.train.streams import Stream
 
 SMOKE = ["preset=smoke"]
 
@@ -57,6 +61,20 @@ def test_other_encoders_learn(tmp_path, encoder):
     conf = {k: v for k, v in yaml.safe_load((ROOT / "conf/asr/conformer_tiny.yaml").read_text()).items() if k != "encoder_conf"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**conf, "encoder": encoder}))
     try_models(config(f"asr.config={tmp_path}/mine.yaml"))
+
+
+@pytest.mark.parametrize(("layer", "each"), [("conv2d", 4), ("conv2d2", 2)])
+def test_texts_that_an_encoder_is_too_coarse_for_are_counted(caplog, monkeypatch, layer, each):
+    """Of 80 frames it makes 19 or 39 outputs: more than 15 letters and less than 30; doubled ones need a blank between them."""
+    monkeypatch.setattr(log, "propagate", True)
+    conf = config(f"asr.conf.encoder_conf.input_layer={layer}")
+    model = build_asr(conf, Vocabulary.of(["a b"]))
+    assert abs(model.outputs(80) - 80 / each) <= 1
+    texts = ["a b " * 7 + "a", "a b " * 15, "a a " * 7 + "a", "a b " * 30]
+    stream = Stream("paired", list("wxyz"), ["s"] * 4, [text.strip() for text in texts], np.full(4, 80, np.int32))
+    pretrain._tell_unfit(model, stream, conf.features)
+    unfit = 3 if layer == "conv2d" else 1
+    assert [line.partition(" have")[0] for line in caplog.messages] == [f"{unfit} of 4 paired texts"]
 
 
 def test_a_model_that_cannot_learn_is_told():

@@ -4,12 +4,15 @@ import contextlib
 import itertools
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cycle.data.batch import Loss
 from cycle.device import fabric
+from cycle.files import read_jsonl
+from cycle.log import log, progress
 from cycle.objectives.base import nothing
 from cycle.settings import Optimizer, Run
 from cycle.train import loop
@@ -102,6 +105,25 @@ def test_a_step_with_nothing_to_learn_from_moves_nothing(tmp_path):
     job.fit()
     same = [all(torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(seen)]
     assert same == [False, True, True, True] * 2  # from step 3 on
+
+
+def test_a_loss_is_logged_whether_its_objective_says_so_or_not(tmp_path):
+    class Silent(Objective):
+        def __call__(self, batch, models, step):
+            return replace(super().__call__(batch, models, step), stats={"gap": 1.0})
+
+    trainer(tmp_path, Objective(), updates=10)[1].fit()
+    trainer(tmp_path / "other", Silent(), updates=10)[1].fit()
+    said, silent = (read_jsonl(folder / "metrics.jsonl") for folder in (tmp_path, tmp_path / "other"))
+    assert [line["t/loss"] for line in silent] == [line["t/loss"] for line in said] and silent[-1]["t/gap"] == 1.0
+
+
+def test_what_was_done_before_counts_in_the_progress(caplog, monkeypatch):
+    caplog.set_level("INFO", "cycle")
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr("cycle.log.EVERY", 0.0)
+    assert list(progress(range(7, 10), 10, "training", 7)) == [7, 8, 9]
+    assert [line.partition(",")[0] for line in caplog.messages] == ["training: 8 of 10", "training: 9 of 10", "training: 10 of 10"]
 
 
 def test_divergence_is_told(tmp_path):
