@@ -5,6 +5,7 @@ import itertools
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -124,6 +125,16 @@ def test_what_was_done_before_counts_in_the_progress(caplog, monkeypatch):
     monkeypatch.setattr("cycle.log.EVERY", 0.0)
     assert list(progress(range(7, 10), 10, "training", 7)) == [7, 8, 9]
     assert [line.partition(",")[0] for line in caplog.messages] == ["training: 8 of 10", "training: 9 of 10", "training: 10 of 10"]
+
+
+def test_ranks_share_a_mean_by_what_each_averages(tmp_path):
+    """Three ranks, two utterances: the third one went through the motions with the first. Two things are averaged: 1 and 3, 2 and 0."""
+    given = [(torch.tensor([2.0, 5.0]), [1, 2], 0.5), (torch.tensor([4.0, 9.0]), [3, 0], 0.5), (torch.tensor([2.0, 5.0]), [1, 2], 0.0)]
+    told = []
+    _, job = trainer(tmp_path, Objective())
+    job.fabric = SimpleNamespace(world_size=3, all_reduce=lambda mine, reduce_op: told.append(mine) or torch.tensor([4.0, 2.0]))
+    parts = [float(job._shared(Loss(means.sum(), 1, {}, means, counts), share)) for means, counts, share in given]
+    assert parts == [2 / 4 + 5.0, 4 * 3 / 4, 0.0] and sum(told).tolist() == [4.0, 2.0]
 
 
 def test_divergence_is_told(tmp_path):
