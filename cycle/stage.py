@@ -54,9 +54,10 @@ class Stage:
         chosen["corpus_name"] = exp.corpus
         if self.number == 1 and exp.data_root:
             chosen["data"] = str(exp.data_root)
-        for model in ("asr", "tts"):  # what is in the YAML that is named, too
-            file = model_file(getattr(exp.config, model).config)
-            if model in self.reads and model in exp.config.models and file.is_file():
+        for model in exp.config.models:  # what is in the YAML that is named, too; with `init` that of the checkpoint counts
+            named = getattr(exp.config, model)
+            file = model_file(named.config)
+            if model in self.reads and named.init is None and file.is_file():
                 chosen |= flatten(read_yaml(file), f"{model}.{YAML}.")
         return chosen
 

@@ -62,6 +62,11 @@ def test_a_setting_of_a_later_version_was_as_its_default(tmp_path, calls):
         stage.run(fake(), experiment(tmp_path, "rounds.on_collapse=stop"))
 
 
+def test_with_a_checkpoint_its_own_yaml_counts(tmp_path):
+    settings = stage.STAGES[2].settings(experiment(tmp_path, "asr.init=there/model.pth"))
+    assert {key.split(".yaml.")[0] for key in settings if ".yaml." in key} == {"tts"}
+
+
 def test_what_changed_by_hand():
     assert changed({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b: 2 -> 3"
     assert changed({"a": {}}, {"a.b": 3}) == "a.b: (none) -> 3"  # into an empty mapping
