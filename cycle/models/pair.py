@@ -121,8 +121,8 @@ def _learn(model: Any, n_mels: int, where: Path | str) -> None:
     Raises:
         UserError: it cannot.
     """
-    texts, durations = ["a b", "a"], torch.tensor([[60, 40, 20], [60, 30, 0]])
-    speech = Speech(torch.linspace(-2, 2, 2 * 120 * n_mels).view(2, 120, n_mels), torch.tensor([120, 90]))
+    texts, durations = ["a", "a b"], torch.tensor([[60, 30, 0], [60, 40, 20]])
+    speech = Speech(torch.linspace(-2, 2, 2 * 120 * n_mels).view(2, 120, n_mels), torch.tensor([90, 120]))
     batch = Batch(["u", "v"], ["nobody"] * 2, texts, speech, torch.linspace(4, 6, 2 * 120).view(2, 120), durations)
     try:
         model.train().loss(batch).value.backward()

@@ -73,6 +73,19 @@ def test_recogniser_has_espnets_loss(name, training):
             torch.testing.assert_close(ours.stats[key], torch.as_tensor(stats[key]).reshape(()).to(ours.stats[key]))
 
 
+def test_recurrent_encoders_hear_utterances_in_any_order():
+    """Packed sequences want the longest first; what comes back is in the order of the batch."""
+    torch.manual_seed(0)
+    conf = model_conf(Model("conf/asr/conformer.yaml", ASR)) | {"encoder": "rnn", "encoder_conf": {"hidden_size": 8, "output_size": 16}}
+    model, speech = EspnetRecognizer(Vocabulary.of(TEXTS), 80, conf).eval(), batch().speech
+    with torch.no_grad():
+        out, sizes, _ = encoder.encode(model.model, speech.feats, speech.lengths)
+        for row, size, feats, frames in zip(out, sizes, speech.feats, speech.lengths, strict=True):
+            alone, its_size, _ = encoder.encode(model.model, feats[None, :frames], frames[None])
+            assert size == its_size == alone.size(1)
+            torch.testing.assert_close(row[:size], alone[0])
+
+
 def test_ctc_has_dropout_in_training_alone():
     """ESPnet's applies it in evaluation too."""
     model, data = recognizer("ctc alone").eval(), batch()
