@@ -9,11 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cycle.eval.figures import Rows
+from cycle.eval.figures import Cell, Rows
 from cycle.eval.story import number
 from cycle.eval.style import Style
 
 NARROW = 1.55  # inches that a panel wants at least
+PAGE = 9.0  # inches that a figure may be high
 
 
 def percent(value: Any) -> float:
@@ -21,14 +22,24 @@ def percent(value: Any) -> float:
     return math.nan if known is None else 100 * known
 
 
-def whiskers(rows: Rows, scale: float = 100.0) -> list[list[float]]:
-    """How far the interval reaches below and above each rate, in percent; nothing where it is not known."""
+def scaled(row: dict[str, Cell]) -> float:
+    """A row's rate in its unit: by `scale`, or in percent; NaN where it is not known, which is not drawn."""
+    rate = number(row["rate"])
+    return math.nan if rate is None else _scale(row) * rate
+
+
+def whiskers(rows: Rows) -> list[list[float]]:
+    """How far the interval reaches below and above each rate, in its unit; nothing where it is not known."""
     sides: list[list[float]] = [[], []]
     for row in rows:
-        rate, low, high = (number(row[key]) for key in ("rate", "low", "high"))
+        rate, low, high, scale = *(number(row[key]) for key in ("rate", "low", "high")), _scale(row)
         sides[0].append(0.0 if rate is None or low is None else max(0.0, scale * (rate - low)))
         sides[1].append(0.0 if rate is None or high is None else max(0.0, scale * (high - rate)))
     return sides
+
+
+def _scale(row: dict[str, Cell]) -> float:
+    return float(row.get("scale") or 100.0)
 
 
 def ends(entry: dict[str, Any]) -> tuple[float | None, float | None]:
@@ -59,10 +70,10 @@ def legend_above(axes: Axes, columns: int = 3) -> None:
 
 
 def panels(canvas: Canvas, style: Style, count: int, height: float = 1.15) -> list[Axes]:
-    """`count` axes, as many side by side as the column holds, the rest below."""
+    """`count` axes, as many side by side as the column holds, the rest below; flatter where they would leave the page."""
     columns = max(1, min(count, int(style.column / NARROW)))
     lines = math.ceil(count / columns)
-    canvas.set_size_inches(style.column, height * lines + 0.15)
+    canvas.set_size_inches(style.column, min(height * lines + 0.15, PAGE))
     drawn = list(canvas.subplots(lines, columns, squeeze=False).flat)
     for axes in drawn[count:]:
         axes.set_visible(False)

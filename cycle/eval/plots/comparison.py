@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import permutations
@@ -14,9 +13,9 @@ from matplotlib.figure import Figure as Canvas
 from cycle.eval import history
 from cycle.eval.bootstrap import paired_p
 from cycle.eval.figures import Cell, Rows
-from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, short, whiskers
-from cycle.eval.plots.curves import systems_table, unit_of
-from cycle.eval.story import Story, number, score_of
+from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, scaled, short, whiskers
+from cycle.eval.plots.curves import sign_of, systems_table, unit_of
+from cycle.eval.story import Story, score_of
 from cycle.eval.style import COLORS, GREY, Style
 from cycle.eval.tables import p_value
 
@@ -53,15 +52,6 @@ def _unit(rows: Rows) -> str:
     return units.pop() if len(units) == 1 else "score"
 
 
-def _sign(rows: Rows) -> str:
-    return " %" if _unit(rows).endswith("(%)") else ""
-
-
-def _scaled(row: dict[str, Cell]) -> float:
-    rate = number(row["rate"])
-    return math.nan if rate is None else float(row["scale"] or 1) * rate
-
-
 def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
     """A group of bars for each experiment, a system in the same colour and hatching in all of them."""
     axes: Axes = canvas.add_subplot()
@@ -76,7 +66,7 @@ def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
             ticks.append((place, short(row["system"], 16)))
             index = others.index(str(row["system"])) if row["system"] != "baseline" else -1
             look = {"color": COLORS[index % 6] if index >= 0 else GREY, "hatch": HATCHES[index % 5] if index >= 0 else ""}
-            value, reach = _scaled(row), whiskers([row], float(row["scale"] or 1))
+            value, reach = scaled(row), whiskers([row])
             axes.barh(place, value, 0.85, edgecolor="white", linewidth=0.4, **look)
             axes.errorbar([value], [place], xerr=reach, fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
         place += 1.4
@@ -87,7 +77,7 @@ def draw_compared(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 
 def say_compared(rows: Rows) -> str:
-    return listed([(f"{r['experiment']} {r['system']}", _scaled(r)) for r in rows], _sign(rows)) + "."
+    return listed([(f"{r['experiment']} {r['system']}", scaled(r)) for r in rows], sign_of(rows)) + "."
 
 
 def bootstrap_table(told: list[Told]) -> Rows:
@@ -166,7 +156,7 @@ def draw_amounts(canvas: Canvas, rows: Rows, style: Style) -> None:
         line = sorted((r for r in rows if r["curve"] == curve), key=lambda r: int(r["pairs"] or 0))
         color = GREY if curve.endswith(" baseline") else COLORS[i % 7]
         axes.errorbar(
-            [r["pairs"] for r in line], [_scaled(r) for r in line], yerr=whiskers(line, float(line[0]["scale"] or 1)),
+            [r["pairs"] for r in line], [scaled(r) for r in line], yerr=whiskers(line),
             fmt="osD^vPX"[i % 7] + "-", capsize=2, color=color, label=short(curve, 24),
         )  # fmt: skip
     axes.set_xscale("log")
@@ -180,4 +170,4 @@ def draw_amounts(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 
 def say_amounts(rows: Rows) -> str:
-    return listed([(f"{r['curve']} with {r['pairs']} pairs", _scaled(r)) for r in rows], _sign(rows)) + "."
+    return listed([(f"{r['curve']} with {r['pairs']} pairs", scaled(r)) for r in rows], sign_of(rows)) + "."

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from cycle.eval.figures import Rows
-from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, panels, short, whiskers
+from cycle.eval.plots.axes import ends, from_zero, legend_above, listed, panels, scaled, short, whiskers
 from cycle.eval.story import Story, number, score_of
 from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 
@@ -18,6 +18,11 @@ from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 def unit_of(story: Story) -> tuple[str, float]:
     """What a score is called on an axis, and by what it is multiplied there."""
     return ("error (%)", 100.0) if story.counts_errors else (str(story.summary["metric"]).replace("_", " "), 1.0)
+
+
+def sign_of(rows: Rows) -> str:
+    """What stands behind a number of these rows in a sentence."""
+    return " %" if all(str(row["unit"]).endswith("(%)") for row in rows) else ""
 
 
 # Systems
@@ -35,12 +40,12 @@ def systems_table(story: Story) -> Rows:
 def draw_systems(canvas: Canvas, rows: Rows, style: Style) -> None:
     axes: Axes = canvas.add_subplot()
     canvas.set_size_inches(style.column, 0.55 + 0.24 * len(rows))
-    scale = float(rows[0]["scale"] or 1)
     for place, row in enumerate(rows):
         color = GREY if place == 0 else BLUE if place == 1 else COLORS[2]
-        value = scale * float(row["rate"] or 0)
-        axes.errorbar([value], [place], xerr=whiskers([row], scale), fmt="o", capsize=2.5, color=color)
-        axes.annotate(f"{value:.1f}", (value, place), (0, 4), textcoords="offset points", ha="center", fontsize=style.small)
+        value = scaled(row)
+        axes.errorbar([value], [place], xerr=whiskers([row]), fmt="o", capsize=2.5, color=color)
+        if math.isfinite(value):
+            axes.annotate(f"{value:.1f}", (value, place), (0, 4), textcoords="offset points", ha="center", fontsize=style.small)
     axes.set_yticks(range(len(rows)), [short(r["system"]) for r in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set_xlim(left=0)
@@ -48,8 +53,7 @@ def draw_systems(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 
 def say_systems(rows: Rows) -> str:
-    scale = float(rows[0]["scale"] or 1)
-    return listed([(r["system"], scale * float(r["rate"] or 0)) for r in rows], " %" if scale == 100 else "") + "."
+    return listed([(r["system"], scaled(r)) for r in rows], sign_of(rows)) + "."
 
 
 # Error per round
@@ -84,15 +88,15 @@ def rounds_table(story: Story) -> Rows:
 
 def draw_rounds(canvas: Canvas, rows: Rows, style: Style) -> None:
     axes: Axes = canvas.add_subplot()
-    references, scale = [r for r in rows if r["kind"] == "reference"], float(rows[0]["scale"] or 1)
+    references = [r for r in rows if r["kind"] == "reference"]
     canvas.set_size_inches(style.column, 2.0 + 0.13 * math.ceil((len(references) + 2) / 3))
     for color, form, name in ((GREY, "o--", "dev"), (BLUE, "s-", "test")):
         line = [r for r in rows if r["kind"] == "round" and r["name"] == name]
         if line:
-            values = [scale * float(r["rate"] or 0) for r in line]
-            axes.errorbar([r["round"] for r in line], values, yerr=whiskers(line, scale), fmt=form, capsize=2, color=color, label=name)
+            values = [scaled(r) for r in line]
+            axes.errorbar([r["round"] for r in line], values, yerr=whiskers(line), fmt=form, capsize=2, color=color, label=name)
     for row, color, dash in zip(references, (RED, *COLORS[2:7]) * 2, (":", "-.", "--", (0, (5, 1))) * 3, strict=False):
-        axes.axhline(scale * float(row["rate"] or 0), color=color, linestyle=dash, linewidth=0.9, label=short(row["name"]))
+        axes.axhline(scaled(row), color=color, linestyle=dash, linewidth=0.9, label=short(row["name"]))
     axes.set_xticks(sorted({int(r["round"]) for r in rows if isinstance(r["round"], int)}))
     from_zero(axes)
     axes.set_xlabel("round (0 is pretraining)")
@@ -101,9 +105,8 @@ def draw_rounds(canvas: Canvas, rows: Rows, style: Style) -> None:
 
 
 def say_rounds(rows: Rows) -> str:
-    scale = float(rows[0]["scale"] or 1)
-    parts = [(f"round {r['round']} {r['name']}", scale * float(r["rate"] or 0)) for r in rows if r["kind"] == "round"]
-    return listed(parts, " %" if scale == 100 else "") + "." if parts else ""
+    parts = [(f"round {r['round']} {r['name']}", scaled(r)) for r in rows if r["kind"] == "round"]
+    return listed(parts, sign_of(rows)) + "." if parts else ""
 
 
 # Every loss and metric
