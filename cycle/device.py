@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cycle.errors import UserError
+from cycle.log import log
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,8 @@ def resolve(wanted: str) -> str:
     """
     if wanted == "cpu":
         return "cpu"
-    if wanted == "auto" and not any(Path(file).exists() for file in DRIVERS) and not os.environ.get("CUDA_VISIBLE_DEVICES"):
+    driver, chosen = any(Path(file).exists() for file in DRIVERS), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted == "auto" and not driver and not chosen:
         return "cpu"
     import torch
 
@@ -36,6 +38,8 @@ def resolve(wanted: str) -> str:
         return "cuda"
     if wanted == "cuda":
         raise UserError("no GPU was found", "--device cuda", "use --device cpu, or mend the driver")
+    if chosen is None:  # else somebody may have hidden it
+        log.warning("a GPU's driver is here, but torch %s cannot use it: going on with the CPU", torch.__version__)
     return "cpu"
 
 

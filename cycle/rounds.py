@@ -155,8 +155,9 @@ def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate
     if tts:
         slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
     if exp.config.even_batches:
-        for model in (asr, tts) if tts else (asr,):
-            model.use_graphs(exp.config.graphs and recordable(fabric))
+        both = (asr, tts) if tts else (asr,)
+        for model in both:
+            model.use_graphs(exp.config.graphs and recordable(fabric), both)
     tasks = make_tasks(exp, number, data)
     begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
     trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,

@@ -44,7 +44,9 @@ ASKING = {
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 JOINING = {"cat", "stack"}  # of which even a single number must lie on the device
 LENGTHS = {"_ctc_loss": slice(2, 4), "_ctc_loss_backward": slice(3, 5)}  # arguments that torch fetches where they are not on the host
-OF_CTC = 3  # copies of lengths and offsets that CUDA's CTC loss makes by itself, each blocking, forward and backward
+# Copies that CUDA's CTC loss makes by itself, each blocking: lengths and offsets, and forward the targets, for a look whether another
+# library could serve.
+OF_CTC = {"_ctc_loss": 4, "_ctc_loss_backward": 3}
 
 
 class Held(torch.Tensor):
@@ -168,11 +170,16 @@ class Pretended(TorchDispatchMode):
         masks = name in INDEXING and any(t.dtype == torch.bool for t in tree_leaves(args[1]) if isinstance(t, torch.Tensor))
         if name in ASKING or masks or (name == "repeat_interleave" and len(args) == 1):
             self._wait()
+        if name == "multinomial" and args[1] == 1:
+            self._wait()  # torch makes sure that these are probabilities: no infinity, nothing below nought, a sum
+            self._wait()
+        if name in ("masked_fill", "masked_fill_") and isinstance(args[2], Held):
+            self._wait()  # torch fetches the value
         if name in LENGTHS:
             lengths = args[LENGTHS[name]]
             if any(isinstance(each, torch.Tensor) and not isinstance(each, Held) for each in lengths):
                 raise RuntimeError(f"{name}: lengths that are tensors of the host, which CUDA refuses while operations are watched")
-            for _ in range(OF_CTC + sum(isinstance(each, Held) for each in lengths)):
+            for _ in range(OF_CTC[name] + sum(isinstance(each, Held) for each in lengths)):
                 self._wait()
         elif held and strangers:
             if name in INDEXING and isinstance(args[0], Held):

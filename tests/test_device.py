@@ -5,6 +5,7 @@ import torch
 
 from cycle import device
 from cycle.errors import UserError
+from cycle.log import log
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def products():
 
 @pytest.mark.parametrize(("works", "taken"), [(True, "cuda"), (False, "cpu")])
 @pytest.mark.parametrize("sign", ["file", "variable"])
-def test_auto_asks_torch_where_a_driver_shows(no_driver, monkeypatch, tmp_path, sign, works, taken):
+def test_auto_asks_torch_where_a_driver_shows(no_driver, monkeypatch, tmp_path, caplog, sign, works, taken):
+    monkeypatch.setattr(log, "propagate", True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: works)
     assert device.resolve("auto") == "cpu"  # nobody was asked: that would cost seconds
     if sign == "file":
@@ -31,6 +33,7 @@ def test_auto_asks_torch_where_a_driver_shows(no_driver, monkeypatch, tmp_path, 
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert device.resolve("auto") == taken and device.resolve("cpu") == "cpu"
+    assert ("cannot use it: going on with the CPU" in caplog.text) == (sign == "file" and not works)
 
 
 def test_a_gpu_that_was_asked_for_must_be_there(no_driver, monkeypatch):

@@ -31,7 +31,7 @@ def test_training_is_measured_on_a_device(pretended, monkeypatch, replayed):
     exp = replace(pretended, config=replace(pretended.config, graphs=replayed))
     with device() as seen, graphs(seen):
         played = Tape.replays
-        result = train.measure(exp, 4)
+        result = dict(train.measure(exp, 4))
     assert Tape.replays - played > 16  # forward and backward
     for part in ("asr", "tts"):
         rows = result[part]["rows"]
@@ -48,7 +48,7 @@ def test_the_exchange_is_measured_on_a_device(pretended, monkeypatch):
     monkeypatch.setattr(exchange, "_heard", lambda *given: 0.5)
     monkeypatch.setattr(exchange, "Search", lambda method, **given: Search("attention" if method == "joint" else method))
     with device():
-        result = exchange.measure(pretended, 8)
+        result = dict(exchange.measure(pretended, 8))
     rows = list(result["asr"]["rows"].values())
     assert rows[3]["error"] == result["asr"]["error"] < 1 and rows[3]["floor"] > 0
     assert list(result["tts"]["rows"].values())[1]["floor"] > 0

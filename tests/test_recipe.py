@@ -158,7 +158,7 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
     monkeypatch.setattr(train, "recordable", lambda fabric: True)
     exp = open_finished(finished)
     exp = replace(exp, config=replace(exp.config, graphs=True))
-    result = train.measure(exp, 12)
+    result = dict(train.measure(exp, 12))
     for part in ("asr", "tts"):
         rows = result[part]["rows"]
         assert rows[train.REPLAYED]["ratio"] == result[part]["ratio"] and "floor" in rows["ours"]

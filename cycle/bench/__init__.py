@@ -17,6 +17,7 @@ from cycle.errors import UserError
 from cycle.eval.tables import NONE, plain
 from cycle.experiment import Experiment
 from cycle.files import write_json
+from cycle.log import setup
 
 type Row = dict[str, Any]
 SHOWN = (("first", 2, "first run, s"), ("seconds", 2, "seconds"), ("speed", 0, "times real time"), ("steps", 1, "steps/s"),
@@ -25,21 +26,22 @@ SHOWN = (("first", 2, "first run, s"), ("seconds", 2, "seconds"), ("speed", 0, "
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints a table; writes the numbers as JSON where asked to."""
+    """Prints tables; writes the numbers as JSON where asked to; both part by part, so that a measurement cut short leaves what it has."""
+    setup(None)
     if options.what == "reward":
         return importlib.import_module("cycle.bench.reward").main(options)  # type: ignore[no-any-return]
     device = resolve(options.device)
     exp = _experiment(options.path, device)
-    if options.what == "exchange":
-        result = importlib.import_module("cycle.bench.exchange").measure(exp, options.utterances)
-    else:
-        result = importlib.import_module("cycle.bench.train").measure(exp, options.steps)
-    print(f"{exp.path}, {device}, {torch.get_num_threads()} threads")
-    for part, found in result.items():
+    measure = importlib.import_module(f"cycle.bench.{options.what}").measure
+    result: dict[str, Any] = {}
+    for part, found in measure(exp, options.utterances if options.what == "exchange" else options.steps):
+        result[part] = found
         if isinstance(found, dict):
-            print(f"\n{part}\n{table(found['rows'])}" + "".join(f"{found['says']}\n" if "says" in found else ""))
-    if options.json:
-        write_json(options.json, result)
+            shown = [f"\n{part}", *([table(found["rows"])] if "rows" in found else []), *([found["says"]] if "says" in found else [])]
+            print("\n".join(shown), flush=True)
+        if options.json:
+            write_json(options.json, result)
+    print(f"\n{exp.path}, {device}, {torch.get_num_threads()} threads")
     return 0
 
 

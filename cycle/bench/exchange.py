@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,20 +26,21 @@ from cycle.settings import Search
 from cycle.train.streams import Stream
 
 
-def measure(exp: Experiment, utterances: int) -> dict[str, Any]:
+def measure(exp: Experiment, utterances: int) -> Iterator[tuple[str, Any]]:
     """The exchange of `utterances` of the test pool both ways, with the error rates of what came out; and ours of a whole shard.
 
-    Returns:
-        `asr` and `tts`, each with `ratio` (speed of ours, as used in rounds, over that of stock one by one) and all rows; speeds in times
-        real time, `floor` and `traffic` see `Ceiling.row`.
+    Yields:
+        as they are found: what is measured; `asr` and `tts`, each with `ratio` (speed of ours, as used in rounds, over that of stock one by
+        one) and all rows; speeds in times real time, `floor` and `traffic` see `Ceiling.row`.
     """
     test = open_pool(exp, "test")
     test = test.subset(range(min(utterances, len(test))))
     seconds = _seconds(exp, test)
     top = ceiling(exp.device, exp.config.precision)
     log.info("%d utterances, %.0f s", len(test), seconds)
-    return {"utterances": len(test), "seconds_of_speech": seconds, "device": exp.device, "threads": torch.get_num_threads(),
-            "asr": _asr(exp, test, seconds, top), "tts": _tts(exp, test, top)}  # fmt: skip
+    yield from {"utterances": len(test), "seconds_of_speech": seconds, "device": exp.device, "threads": torch.get_num_threads()}.items()
+    yield "asr", _asr(exp, test, seconds, top)
+    yield "tts", _tts(exp, test, top)
 
 
 def _seconds(exp: Experiment, stream: Stream) -> float:

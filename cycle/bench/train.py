@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -34,18 +35,20 @@ NOTED = 10  # steps whose kernels are noted
 REPLAYED = "ours, replayed (graphs)"
 
 
-def measure(exp: Experiment, steps: int) -> dict[str, Any]:
+def measure(exp: Experiment, steps: int) -> Iterator[tuple[str, Any]]:
     """Supervised training of fresh models of the experiment's sizes: ours and ESPnet's own trainer on the same batches.
 
-    Returns:
-        `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches afterwards; `cycle`, see `_cycle`.
+    Yields:
+        as they are found: what is measured; `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches
+        afterwards; `cycle` and `kernels`, see `_cycle`.
     """
     aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
     vocabulary = Vocabulary.read(exp.vocabulary)
     paired, _ = align(open_pool(exp, "paired"), load_aligner(exp, aligner_device), exp.config.rounds.label.batch_frames, aligner_device)
-    out = {"steps": steps, "device": exp.device, "threads": torch.get_num_threads()}
-    alone = {name: _train(exp, name, paired, vocabulary, steps, top) for name in ("asr", "tts")}
-    return out | alone | {"cycle": _cycle(exp, paired, steps)}
+    yield from {"steps": steps, "device": exp.device, "threads": torch.get_num_threads()}.items()
+    for name in ("asr", "tts"):
+        yield name, _train(exp, name, paired, vocabulary, steps, top)
+    yield from _cycle(exp, paired, steps)
 
 
 class _Trimmed(Mixture):
@@ -55,9 +58,9 @@ class _Trimmed(Mixture):
         return None
 
 
-def _record_at_once(model: Any, on: bool = True) -> None:
+def _record_at_once(model: Any, on: bool = True, near: Sequence[Any] = ()) -> None:
     """So that a warm run leaves nothing to be recorded."""
-    model.use_graphs(on)
+    model.use_graphs(on, near)
     if model.graphs:
         model.graphs.after = 0
 
@@ -115,12 +118,12 @@ def _loss(model: Any, objective: Any, mixture: Mixture, runner: Any) -> float:
     return sum(float(objective(batch, Models(model, model), 0).value) for batch in batches) / len(batches)
 
 
-def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
+def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, Any]]:
     """The recipe's step in its last round against its objectives, each run alone. All streams are the paired pool: only speed is asked for.
 
-    Returns:
-        `rows` with milliseconds a step (an objective that comes on every n-th step counts with an n-th of its own); `over_parts`, the whole
-        step over their sum; on a GPU `busy`, the share of the time in which its kernels run.
+    Yields:
+        `cycle`: `rows` with milliseconds a step (an objective that comes on every n-th step counts with an n-th of its own); `over_parts`,
+        the whole step over their sum; on a GPU `kernels`: `busy`, the share of the time in which they run, None if none was seen.
     """
     runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
     listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
@@ -135,7 +138,7 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if exp.config.graphs:
             for model in (asr, tts):
-                _record_at_once(model, recordable(runner))
+                _record_at_once(model, recordable(runner), (asr, tts))
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
         first = steps if recordable(runner) else FIRST
         made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, first, exp.config.seed, run, runner)
@@ -149,11 +152,10 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> dict[str, Any]:
         folder = Path(name)
         together = step(tasks, folder)
         alone = {task.name: step([replace(task, every=1, start=0)], folder) / task.every for task in tasks}
-        share = kernel_seconds(trainer(tasks, folder, NOTED).fit) / NOTED / together if exp.device == "cuda" else None
-    rows = {title: {"milliseconds": 1000 * value} for title, value in {"the step": together, **alone}.items()}
-    out: dict[str, Any] = {"rows": rows, "over_parts": together / sum(alone.values())}
-    out["says"] = f"the step takes {out['over_parts']:.2f} times the sum of its parts"
-    if share is not None:
-        out["busy"] = share
-        out["says"] += f"; kernels run {100 * share:.0f} % of the time"
-    return out
+        rows = {title: {"milliseconds": 1000 * value} for title, value in {"the step": together, **alone}.items()}
+        over = together / sum(alone.values())
+        yield "cycle", {"rows": rows, "over_parts": over, "says": f"the step takes {over:.2f} times the sum of its parts"}
+        if exp.device == "cuda":
+            share = kernel_seconds(trainer(tasks, folder, NOTED).fit) / NOTED / together
+            seen = f"they run {100 * share:.0f} % of the time" if share else "the profiler has seen none"
+            yield "kernels", {"busy": share or None, "says": seen}

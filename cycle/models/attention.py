@@ -16,6 +16,7 @@ from cycle.data.batch import within
 from cycle.models.ctc_search import BLANK, NEVER
 from cycle.models.espnet import BaseTransformerDecoder
 from cycle.models.recognizer import UNFIT
+from cycle.models.sampling import drawn
 
 IGNORE = -1  # padding of targets
 
@@ -122,7 +123,7 @@ def sample(decoder: nn.Module, memory: Tensor, frames: Tensor, end: int, tempera
     for step in range(int(frames.max())):
         scores, state = _next(decoder, ids, memory, frames, mask, state)
         choice = next_logp(scores, temperature or 1.0)
-        token = torch.multinomial(choice.exp(), 1)[:, 0] if temperature else choice.argmax(-1)
+        token = drawn(choice) if temperature else choice.argmax(-1)
         token = token.masked_fill(done | (step >= frames), end)
         ids = torch.cat([ids, token[:, None]], dim=1)
         done = done | (token == end)
@@ -155,7 +156,7 @@ def own_inputs(decoder: nn.Module, memory: Tensor, frames: Tensor, inputs: Tenso
     """
     with torch.no_grad():
         said = next_logp(logits(decoder, memory, frames, inputs, lengths))
-        own = torch.distributions.Categorical(logits=said, validate_args=False).sample()  # validation asks the device
+        own = drawn(said)
     own = nn.functional.pad(own[:, :-1], (1, 0), value=end)
     return torch.where(torch.rand(inputs.shape, device=inputs.device) < share, own, inputs)
 

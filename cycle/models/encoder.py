@@ -91,4 +91,5 @@ def _hidden(feats: Tensor, conf: Any, least: int, most: int) -> Tensor:
     low, high = (places.to(feats.device, non_blocking=True)[..., None] for places in (starts, starts + widths))
     at = torch.arange(size, device=feats.device)
     mask = ((low <= at) & (at < high)).any(1)
-    return feats.masked_fill(mask.unsqueeze(3 - conf.dim), 0.0 if conf.replace_with_zero else feats.mean())
+    mask = mask.unsqueeze(3 - conf.dim)
+    return feats.masked_fill(mask, 0.0) if conf.replace_with_zero else torch.where(mask, feats.mean(), feats)

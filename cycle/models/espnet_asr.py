@@ -68,10 +68,14 @@ class EspnetRecognizer(nn.Module):
         """What goes into ESPnet's encoder, before SpecAugment."""
         return vary(speech, self.augment) if self.training else speech
 
-    def use_graphs(self, on: bool = True) -> None:
-        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
+    def use_graphs(self, on: bool = True, near: Sequence[nn.Module] = ()) -> None:
+        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too.
+
+        Args:
+            near: models that objectives compute together with this one.
+        """
         if hybrid.is_recordable(self.model):
-            self.graphs = Graphs(hybrid.outputs, self.model, on)
+            self.graphs = Graphs(hybrid.outputs, self.model, on, near)
         elif on:
             log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
 

@@ -74,10 +74,14 @@ class EspnetSynthesizer(nn.Module):
     def needs_durations(self) -> bool:
         return isinstance(self.tts, FastSpeech2)
 
-    def use_graphs(self, on: bool = True) -> None:
-        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too."""
+    def use_graphs(self, on: bool = True, near: Sequence[nn.Module] = ()) -> None:
+        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too.
+
+        Args:
+            near: models that objectives compute together with this one.
+        """
         if self.needs_durations and fastspeech.is_recordable(self.tts):
-            self.graphs = Graphs(fastspeech.losses, self.tts, on)
+            self.graphs = Graphs(fastspeech.losses, self.tts, on, near)
         elif on:
             log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 

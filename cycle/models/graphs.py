@@ -118,13 +118,15 @@ class Graphs:
     Args:
         function: `function(model, *inputs)`; the inputs have no gradient.
         on: otherwise everything is computed step by step.
+        near: models that may be computed together with this one: what they keep of a step leads to its parameters, too.
 
     Attributes:
         after: times that a shape is computed step by step before it is recorded.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], model: nn.Module, on: bool = True):
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], model: nn.Module, on: bool = True, near: Sequence[nn.Module] = ()):
         self.function, self.on, self.after = function, on, AFTER
+        self.near = weakref.WeakSet(near)  # they hold this, and should be gone when nobody else holds them
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.seen, self.ready = Counter[Any](), dict[Any, Recording]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
@@ -163,10 +165,9 @@ class Graphs:
             self.ready[key] = self._record(model, inputs)
             return True
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
-                raise
+            why = _why_not(error)
         # Behind the handler: while it runs, the exception keeps the tensors of the attempt alive.
-        log.warning("graphs: out of memory after %d recordings; going on step by step", len(self.ready))
+        log.warning("graphs: %s after %d recordings; going on step by step", why, len(self.ready))
         self.on, self._pool = False, None
         self.ready.clear()
         torch.cuda.empty_cache()
@@ -182,7 +183,7 @@ class Graphs:
         # Weights are cast within the recording: autocast's cache would hand over what lies outside of it.
         precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
         try:
-            with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed(model):
+            with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed((model, *self.near)):
                 made = Recording(lambda *given: self.function(model, *given), self.params, inputs, self._pool)
         finally:
             for buffer, value in zip(buffers, before, strict=True):
@@ -191,9 +192,23 @@ class Graphs:
         return made
 
 
+def _why_not(error: RuntimeError) -> str:
+    """Why nothing could be recorded, where training can go on without: too little memory, or CUDA refuses to record this.
+
+    Raises:
+        the error: it is another one.
+    """
+    said = str(error).partition("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in said:
+        return "out of memory"
+    if "captur" in said:  # CUDA's word for recording, in all of its refusals
+        return said
+    raise error
+
+
 @contextlib.contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Nothing is freed while a recording is made, and no autograd graph of this model is alive before and after it.
+def _undisturbed(models: Sequence[nn.Module]) -> Iterator[None]:
+    """Nothing is freed while a recording is made, and no autograd graph of these models is alive before and after it.
 
     Of those graphs, the ones that others hold are theirs to let go: an objective that computed something else of the model, with gradient,
     before its loss.
@@ -201,7 +216,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these
     belong to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.
     """
-    _let_go(model)
+    _let_go(models)
     was = gc.isenabled()
     gc.disable()
     try:
@@ -209,11 +224,11 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-        _let_go(model)
+        _let_go(models)
 
 
-def _let_go(model: nn.Module) -> None:
-    for module in model.modules():
+def _let_go(models: Sequence[nn.Module]) -> None:
+    for module in (module for model in models for module in model.modules()):
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 setattr(module, name, None)

@@ -29,6 +29,18 @@ def ctc_paths(logp: Tensor, lengths: Tensor, n: int) -> list[list[list[int]]]:
     return [rows[i * n : (i + 1) * n] for i in range(B)]
 
 
+def drawn(logp: Tensor) -> Tensor:
+    """One choice from each distribution (..., V): that whose exponential clock of rate p rings first.
+
+    `torch.multinomial` draws a single sample so, too, but asks the device first whether it holds probabilities.
+
+    Returns:
+        (...) indices.
+    """
+    clocks = torch.empty_like(logp).exponential_().clamp_(min=torch.finfo(logp.dtype).tiny)  # at 0 the impossible would ring
+    return (logp.exp() / clocks).argmax(-1)
+
+
 def gumbel_given(logp: Tensor, chosen: Tensor) -> Tensor:
     """Gumbel-perturbed log-probabilities, drawn given which of them is the largest (Maddison et al. 2014, arXiv:1411.0030).
 

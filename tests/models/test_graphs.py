@@ -246,13 +246,21 @@ def test_recordings_are_limited_and_share_memory(monkeypatch):
         assert shapes(model, 3) == [1, 2, 2] and len(pools) == 1
 
 
-def test_without_memory_steps_go_on(monkeypatch, caplog):
+REFUSED = torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing\nFor debugging consider")
+BROKEN = torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nFor debugging consider")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(torch.OutOfMemoryError(), "out of memory"), (REFUSED, "CUDA error: operation not permitted when stream is capturing")],
+)
+def test_where_nothing_can_be_recorded_steps_go_on(monkeypatch, caplog, error, said):
     """And the statistics of BatchNorm are what they were before the attempt."""
 
     def full(run, params, inputs, pool):
         made = Recording(run, params, inputs, pool)
         if inputs[2].size(1) == 64:
-            raise torch.OutOfMemoryError
+            raise error
         return made
 
     with device(own_noise=True) as seen, recording(seen):
@@ -264,6 +272,18 @@ def test_without_memory_steps_go_on(monkeypatch, caplog):
         function = model.graphs.function
         watched = lambda *given: calls.append([b.raw.clone() for b in model.buffers()]) or function(*given)  # noqa: E731
         monkeypatch.setattr(model.graphs, "function", watched)
-        assert shapes(model, 3) == [1, 0, 0] and caplog.text.count("out of memory after 1 recordings") == 1
+        assert shapes(model, 3) == [1, 0, 0] and caplog.text.count(f"graphs: {said} after 1 recordings; going on step by step") == 1
         torch.testing.assert_close(calls[AFTER], calls[AFTER + WARM + 1])  # the first run of the attempt, and the step that followed
         assert model.tts.feat_out.weight.grad is not None and gc.isenabled()
+
+
+def test_other_errors_are_errors(monkeypatch):
+    def breaks(*given):
+        raise BROKEN
+
+    with device(own_noise=True) as seen, recording(seen):
+        model = synthesizer().to(DEVICE).train()
+        model.use_graphs()
+        monkeypatch.setattr("cycle.models.graphs.Recording", breaks)
+        with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
+            shapes(model, 1)

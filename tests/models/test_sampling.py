@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from cycle.models.sampling import ctc_paths, gumbel_given, straight_through
+from cycle.models.sampling import ctc_paths, drawn, gumbel_given, straight_through
 from tests.models.test_ctc_search import all_strings, emissions
 
 
@@ -23,17 +23,30 @@ def same_frequencies(drawn, exact) -> float:
 def test_ctc_texts_come_as_often_as_ctc_says(length):
     torch.manual_seed(0)
     logp = emissions(3, B=2, T=3, V=3, sharp=0.8)
-    drawn = ctc_paths(logp, torch.tensor([3, length]), 4000)[1]
+    texts = ctc_paths(logp, torch.tensor([3, length]), 4000)[1]
     exact = all_strings(logp[1, :length])
-    assert same_frequencies([tuple(d) for d in drawn], exact) > 0.01
+    assert same_frequencies([tuple(d) for d in texts], exact) > 0.01
 
 
 def test_padding_and_company_change_no_distribution():
     torch.manual_seed(0)
     logp = emissions(3, B=1, T=3, V=3, sharp=0.8)
     padded = torch.cat([logp, torch.randn(1, 4, 3).log_softmax(-1)], dim=1).repeat(2, 1, 1)
-    drawn = ctc_paths(padded, torch.tensor([3, 7]), 4000)[0]
-    assert same_frequencies([tuple(d) for d in drawn], all_strings(logp[0])) > 0.01
+    texts = ctc_paths(padded, torch.tensor([3, 7]), 4000)[0]
+    assert same_frequencies([tuple(d) for d in texts], all_strings(logp[0])) > 0.01
+
+
+def test_one_choice_is_torchs_and_never_what_cannot_be(monkeypatch):
+    torch.manual_seed(0)
+    logp = (torch.randn(5000, 7) * 3).log_softmax(-1)
+    torch.manual_seed(1)
+    theirs = torch.multinomial(logp.exp(), 1)[:, 0]
+    torch.manual_seed(1)
+    assert torch.equal(drawn(logp), theirs)
+    logp = torch.tensor([[0.5, 0.2, 0.3]]).log()
+    assert same_frequencies(drawn(logp.expand(40, 500, 3)).flatten().tolist(), dict(enumerate(logp[0].exp().tolist()))) > 0.01
+    monkeypatch.setattr(torch.Tensor, "exponential_", torch.Tensor.zero_)
+    assert drawn(torch.tensor([[-torch.inf, -1e30, 0.0]])).tolist() == [2]
 
 
 def test_noise_behind_a_choice_is_what_made_it():

@@ -20,28 +20,28 @@ from tests.objectives.tiny import origin, pair, tacotron, with_lists
 from tests.pretend_device import DEVICE, Pretended, device
 from tests.pretend_graphs import graphs
 
-# Waits of a step. Every CTC loss with gradient has seven, in two places: the frames behind the encoder, which torch wants to have on the
-# host, and three copies of torch's own, forward and backward. One is for the frames of a rendering; what searches, samples or asks a judge
-# brings texts and scores to the host.
+# Waits of a step. Every CTC loss with gradient has eight, in two places: the frames behind the encoder, which torch wants to have on the
+# host, and copies of torch's own, four forward and three backward. One is for the frames of a rendering; what searches, samples or asks a
+# judge brings texts and scores to the host.
 WAITS = {
-    "asr_supervised": 7,
+    "asr_supervised": 8,
     "tts_supervised": 0,
-    "asr_scheduled_sampling": 7,
-    "pseudo_label": 10,
-    "tts_through_asr": 8,
+    "asr_scheduled_sampling": 8,
+    "pseudo_label": 11,
+    "tts_through_asr": 9,
     "tts_through_asr_attention": 1,
     "speaker_consistency": 1,
-    "asr_through_tts": 7,
+    "asr_through_tts": 8,
     "asr_through_tts_gumbel": 6,
-    "asr_through_tts_reinforce": 12,
-    "scst": 9,
-    "scst_greedy": 10,
+    "asr_through_tts_reinforce": 13,
+    "scst": 10,
+    "scst_greedy": 11,
     "scst_attention": 5,
-    "mwer": 16,
+    "mwer": 17,
     "mwer_attention": 9,
-    "asr_dpo": 22,
+    "asr_dpo": 24,
     "asr_self_play": 10,
-    "tts_dpo": 12,
+    "tts_dpo": 13,
     "tts_self_play": 4,
 }
 

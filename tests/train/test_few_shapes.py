@@ -13,6 +13,7 @@ from cycle.device import fabric as make_fabric
 from cycle.exchange.pools import recorded
 from cycle.models.graphs import AFTER, Graphs, Recording, recordable
 from cycle.objectives.base import Models
+from cycle.objectives.speech_chain import TtsThroughAsr
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
 from cycle.settings import Augment, Optimizer, Run
 from cycle.train.loop import Task, Trainer
@@ -66,8 +67,23 @@ class Idle:
         return Loss(emissions.sum(), 0, {})
 
 
-@pytest.mark.parametrize(("names", "before"), [(("asr",), {}), (("asr",), {"idle": Idle()}), (("asr", "tts"), {})])
-def test_most_steps_are_replayed(names, before, paired, tmp_path, monkeypatch):
+class Through:
+    """The synthesiser learns through the recogniser, whose layers keep what leads back to its parameters."""
+
+    trains = frozenset({"tts"})
+
+    def __call__(self, batch, models, step):
+        loss = TtsThroughAsr()(batch, models, step)
+        for p in models.tts.graphs.params:
+            torch.autograd.graph.get_gradient_edge(p).node.metadata["seen"] = True
+        return loss
+
+
+@pytest.mark.parametrize(
+    ("names", "before", "behind"),
+    [(("asr",), {}, {}), (("asr",), {"idle": Idle()}, {}), (("asr", "tts"), {}, {}), (("tts",), {}, {"through": Through()})],
+)
+def test_most_steps_are_replayed(names, before, behind, paired, tmp_path, monkeypatch):
     """And no autograd graph is alive when a recording begins, and none of it behind it: it would tie one stream to the other."""
     monkeypatch.setattr(Fabric, "device", property(lambda self: DEVICE))
     runner = make_fabric("cpu", "32")
@@ -79,7 +95,7 @@ def test_most_steps_are_replayed(names, before, paired, tmp_path, monkeypatch):
         start = {name: [p.raw.clone() for p in getattr(models, name).parameters()] for name in names}
         parts = {name: (getattr(models, name), Optimizer(lr=1e-3)) for name in names}
         for name in parts:
-            getattr(models, name).use_graphs()
+            getattr(models, name).use_graphs(near=(models.asr, models.tts))
             graphs = getattr(models, name).graphs
             graphs.function = marking(graphs.function, graphs.params)
 
@@ -102,7 +118,7 @@ def test_most_steps_are_replayed(names, before, paired, tmp_path, monkeypatch):
         called = Graphs.__call__
         monkeypatch.setattr("cycle.models.graphs.Recording", Watched)
         monkeypatch.setattr(Graphs, "__call__", replay)
-        objectives = {**before, **{name: AsrSupervised() if name == "asr" else TtsSupervised() for name in names}}
+        objectives = {**before, **{name: AsrSupervised() if name == "asr" else TtsSupervised() for name in names}, **behind}
         tasks = [Task(name, objective, mixture) for name, objective in objectives.items()]
         Trainer(tmp_path / "state", tmp_path, "few", models, parts, tasks, STEPS, 1, Run(1e9, 20, 1), runner).fit()
         for name in parts:
