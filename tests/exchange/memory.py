@@ -1,4 +1,4 @@
-"""Resident memory of an exchange and a few batches over pools of N made-up utterances: `python tests/exchange/memory.py N FOLDER`.
+"""Resident memory of an exchange and a few batches over pools of N made-up utterances: `python -m tests.exchange.memory N FOLDER`.
 
 The models are stand-ins that answer at once, so that a million utterances take minutes; everything around them is what a run uses.
 Prints one JSON line.

@@ -1,4 +1,4 @@
-"""Pools are streamed: twenty times the utterances, hardly more memory. For a million: `python tests/exchange/memory.py 1000000 FOLDER`."""
+"""Pools are streamed: twenty times the utterances, hardly more memory. For a million: `python -m tests.exchange.memory 1000000 FOLDER`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from cycle.config import ROOT
 
 
 def peak(size, folder):
-    words = [sys.executable, str(ROOT / "tests/exchange/memory.py"), str(size), str(folder / str(size))]
+    words = [sys.executable, "-m", "tests.exchange.memory", str(size), str(folder / str(size))]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
