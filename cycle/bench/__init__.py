@@ -37,8 +37,8 @@ def main(options: argparse.Namespace) -> int:
     for part, found in measure(exp, options.utterances if options.what == "exchange" else options.steps):
         result[part] = found
         if isinstance(found, dict):
-            shown = [f"\n{part}", *([table(found["rows"])] if "rows" in found else []), *([found["says"]] if "says" in found else [])]
-            print("\n".join(shown), flush=True)
+            said = (part, table(found["rows"]) if "rows" in found else "", found.get("says", ""))
+            print("", *filter(None, said), sep="\n", flush=True)
         if options.json:
             write_json(options.json, result)
     print(f"\n{exp.path}, {device}, {torch.get_num_threads()} threads")

@@ -90,6 +90,5 @@ def _hidden(feats: Tensor, conf: Any, least: int, most: int) -> Tensor:
     starts = torch.randint(0, max(1, size - int(widths.max())), shape)
     low, high = (places.to(feats.device, non_blocking=True)[..., None] for places in (starts, starts + widths))
     at = torch.arange(size, device=feats.device)
-    mask = ((low <= at) & (at < high)).any(1)
-    mask = mask.unsqueeze(3 - conf.dim)
+    mask = ((low <= at) & (at < high)).any(1).unsqueeze(3 - conf.dim)
     return feats.masked_fill(mask, 0.0) if conf.replace_with_zero else torch.where(mask, feats.mean(), feats)
