@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -29,10 +30,11 @@ def main(exp: Experiment) -> None:
     vocabulary.write(exp.vocabulary)
     tokens = vocabulary.tokens[2:-1]  # without those that no text holds
     log.info("%d tokens", len(tokens))
-    prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
-    NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)
     with features.processes(exp.config.run.workers) as workers:
-        bad = [(pool, utt, reason) for pool in SPOKEN for utt, reason in _extract(exp, pool, workers)]
+        begun = {pool: _begin(exp, pool, workers) for pool in SPOKEN}  # all at once: a small pool leaves most cores idle
+        prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
+        NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)
+        bad = [(pool, utt, reason) for pool, work in begun.items() for utt, reason in _finish(exp, pool, *work)]
     if bad:
         write_tsv(exp.root / "feats" / "rejected.tsv", ("pool", "utt", "reason"), bad)
         log.warning("%d recordings could not be used: %s", len(bad), exp.root / "feats" / "rejected.tsv")
@@ -45,12 +47,17 @@ def _row(item: tuple[str, str]) -> dict[str, object]:
     return {"utt": utt, "spk": "", "text": text, "frames": features.sounding(text)}
 
 
-def _extract(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> list[tuple[str, str]]:
+def _begin(exp: Experiment, pool: str, workers: ProcessPoolExecutor) -> tuple[Iterable[features.Rejected], int]:
+    """Features of a pool, shard by shard as they come; and how many utterances that are."""
     texts = {} if pool == "speech" else kaldi.read_tokens(exp.data(pool))
     utterances = [(utt, texts.get(utt.utt_id, "")) for utt in kaldi.read(exp.data(pool))]
-    shards = features.compute(exp.feats(pool), utterances, exp.config.features, workers, pitch="tts" in exp.config.models)
-    bad = [row for shard in progress(shards, len(utterances) // features.SHARD + 1, f"features of {pool}") for row in shard]
-    if utterances and len(bad) == len(utterances):
+    return features.compute(exp.feats(pool), utterances, exp.config.features, workers, pitch="tts" in exp.config.models), len(utterances)
+
+
+def _finish(exp: Experiment, pool: str, shards: Iterable[features.Rejected], count: int) -> features.Rejected:
+    """Waits for a pool; what could not be used of it."""
+    bad = [row for shard in progress(shards, count // features.SHARD + 1, f"features of {pool}") for row in shard]
+    if count and len(bad) == count:
         raise UserError(f"no recording of the pool could be used ({bad[0][1]})", exp.data(pool) / "wav.scp")
     return bad
 

@@ -6,10 +6,11 @@ mean and unit variance and are fixed, so that features, models and experiments c
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -199,10 +200,11 @@ def _layout(file: str) -> tuple[int, tuple[int, ...]]:
 
 
 type Spoken = tuple[Utterance, str]  # with its tokens, empty where a pool has no text
+type Rejected = list[tuple[str, str]]  # (utt_id, reason) of what could not be used
 
 
-def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> list[tuple[str, str]]:
-    """Writes one shard; returns (utt_id, reason) of what could not be used."""
+def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> Rejected:
+    """Writes one shard; returns what could not be used."""
     folder, number, utterances, conf, pitch = job
     writer, bad = ShardWriter(folder, number), []
     if writer.done:
@@ -221,21 +223,35 @@ def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> l
     return bad
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
+@contextlib.contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes for audio; 0 is one a core. Spawned: a fork of a process that has threads may hang."""
-    return ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), _use_one_thread) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else all that was begun would be finished first
+            raise
+
+
+def _use_one_thread() -> None:
+    """The products of a filter bank are small, and there are as many processes as cores: threads of theirs would wait for each other."""
+    import librosa  # noqa: F401  # with what it computes with
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
 
 
 def compute(
     folder: Path, utterances: Sequence[Spoken], conf: Features, pool: ProcessPoolExecutor, pitch: bool = True
-) -> Iterable[list[tuple[str, str]]]:
+) -> Iterable[Rejected]:
     """Computes the features of a pool in parallel processes, shard by shard; finished shards are kept.
 
     Args:
         pitch: whether anybody will want it; a synthesiser does.
 
     Returns:
-        per shard as it comes, the (utt_id, reason) of recordings that could not be used.
+        per shard as it comes, what could not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder, n, utterances[i : i + SHARD], conf, pitch) for n, i in enumerate(range(0, len(utterances), SHARD))]

@@ -2,12 +2,14 @@
 
 import gc
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+import threadpoolctl
 
 from cycle.config import load
 from cycle.data import features
@@ -107,6 +109,22 @@ def test_a_recording_of_nobody_known_is_a_voice_by_itself(tmp_path):
     with processes(1) as workers:
         assert list(compute(tmp_path / "feats", said, CONF, workers)) == [[]]
     assert list(FeatureStore(tmp_path / "feats").table.column("spk")) == ["u1", "anna", "u3"]
+
+
+def test_a_process_for_audio_computes_in_one_thread(monkeypatch):
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        monkeypatch.setenv(f"{library}_NUM_THREADS", "2")
+    with processes(1) as workers:
+        found = workers.submit(threadpoolctl.threadpool_info).result()
+    assert found and {library["num_threads"] for library in found} == {1}
+
+
+def test_what_was_begun_is_not_finished_after_a_mistake():
+    with pytest.raises(UserError), processes(1) as workers:
+        jobs = [workers.submit(time.sleep, 0.2) for _ in range(20)]
+        jobs[0].result()
+        raise UserError("no recording of the pool could be used")
+    assert jobs[-1].cancelled()
 
 
 def test_token_means_by_hand():
