@@ -21,6 +21,7 @@ from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
 from cycle.log import log
+from cycle.models.checkpoint import load_weights
 from cycle.models.graphs import recordable
 from cycle.models.pair import load_asr, load_tts, read_voices
 from cycle.models.synthesizer import Synthesizer
@@ -37,9 +38,9 @@ def main(exp: Experiment) -> None:
     """Runs the rounds that are not there yet; leaves `round_NN` each, `rounds.json`, and `final` pointing at the best on dev."""
     fabric = make_fabric(exp.device, exp.config.precision)
     history = [_pretrained(exp, fabric), *(read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done() if n > 0)]
-    stopped = None
+    stopped, models = None, RoundModels(exp, fabric)
     for number in range(len(history), exp.config.rounds.count + 1):
-        history.append(run_round(exp, history, fabric))
+        history.append(run_round(exp, history, fabric, models))
         status = history[-1]["status"]
         if status != "ok":
             log.warning("round %d %s; the best round so far is %d", number, status, best_round(history, _rises(exp)))
@@ -101,7 +102,36 @@ def point(link: Path, target: Path) -> None:
     os.replace(aside, link)
 
 
-def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric) -> dict[str, Any]:
+class RoundModels:
+    """The models that rounds train.
+
+    Recordings of their steps (CUDA graphs) belong to their memory, so that they are the same ones in each round, then, filled anew.
+    """
+
+    def __init__(self, exp: Experiment, fabric: Fabric):
+        self.exp, self.fabric = exp, fabric
+        self._kept: Models | None = None
+
+    def of(self, start: Path) -> Models:
+        """With the weights of a finished round."""
+        if self._kept is not None:
+            for name in self.exp.config.models:
+                load_weights(getattr(self._kept, name).model, start / name / "model.pth")
+            return self._kept
+        exp, device = self.exp, self.fabric.device
+        asr = load_asr(start, exp.config, device)
+        tts = load_tts(start, exp.config, read_voices(exp), device) if "tts" in exp.config.models else None
+        replays = exp.config.graphs and recordable(self.fabric)
+        if exp.config.even_batches:
+            for model in (asr, tts) if tts else (asr,):
+                model.use_graphs(replays)
+        models = Models(asr, cast("Synthesizer", tts))
+        if replays:
+            self._kept = models
+        return models
+
+
+def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric, models: RoundModels) -> dict[str, Any]:
     """The round after those of the history; returns its metrics, which also lie in its folder."""
     number, start = len(history), starting_round(history, _rises(exp))
     work = exp.work(number)
@@ -110,7 +140,7 @@ def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric) ->
     if not trained.exists() and not done.exists():
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
-        failure = train_round(exp, number, exp.round(start), data, scale(history), work, fabric)
+        failure = train_round(exp, number, models.of(exp.round(start)), exp.round(start), data, scale(history), work, fabric)
         by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
     by_first(fabric, lambda: _finish_round(exp, history, start, fabric))
     return cast("dict[str, Any]", read_json(exp.round(number) / "metrics.json"))
@@ -146,30 +176,31 @@ def health(metrics: dict[str, Any], history: list[dict[str, Any]], margin: float
     return "ok" if metrics["asr_dev"] <= limit else f"collapsed: dev error {metrics['asr_dev']:.3f} above {limit:.3f}"
 
 
-def train_round(exp: Experiment, number: int, start: Path, data: RoundData, rate: float, work: Path, fabric: Fabric) -> str | None:
-    """Trains the models on the round's streams and saves them; returns why training failed, if it did."""
+def train_round(
+    exp: Experiment, number: int, models: Models, start: Path, data: RoundData, rate: float, work: Path, fabric: Fabric
+) -> str | None:
+    """Trains the models on the round's streams and saves them; returns why training failed, if it did.
+
+    Args:
+        models: those of `start`.
+        rate: multiplies the learning rates.
+    """
     conf = exp.config.rounds
-    asr = load_asr(start, exp.config, fabric.device)
-    tts = load_tts(start, exp.config, read_voices(exp), fabric.device) if "tts" in exp.config.models else None
-    slower: dict[str, tuple[nn.Module, Optimizer]] = {"asr": (asr, replace(conf.asr, lr=conf.asr.lr * rate))}
-    if tts:
-        slower["tts"] = (tts, replace(conf.tts, lr=conf.tts.lr * rate))
-    if exp.config.even_batches:
-        both = (asr, tts) if tts else (asr,)
-        for model in both:
-            model.use_graphs(exp.config.graphs and recordable(fabric), both)
+    both: dict[str, Any] = {name: getattr(models, name) for name in exp.config.models}
+    slower: dict[str, tuple[nn.Module, Optimizer]] = {}
+    for name, model in both.items():
+        optimizer: Optimizer = getattr(conf, name)
+        slower[name] = (model, replace(optimizer, lr=optimizer.lr * rate))
     tasks = make_tasks(exp, number, data)
     begin([task.objective for task in tasks], Origin(exp, start, fabric.device))
-    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", Models(asr, cast("Synthesizer", tts)), slower, tasks, conf.updates,
+    trainer = Trainer(work / "state", exp.path, f"round_{number:02d}", models, slower, tasks, conf.updates,
                       seed_of(exp.config.seed, "round", number), exp.config.run, fabric)  # fmt: skip
     failure = None
     try:
         trainer.fit()
     except Diverged as error:
         failure = f"diverged: {error}"
-    by_first(fabric, lambda: asr.save(work / "asr"))
-    if tts:
-        by_first(fabric, lambda: tts.save(work / "tts"))
+    by_first(fabric, lambda: [model.save(work / name) for name, model in both.items()])
     return failure
 
 

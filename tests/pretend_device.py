@@ -102,6 +102,7 @@ class Pretended(TorchDispatchMode):
         self.waits: Counter[str] = Counter()
         self.operations = 0
         self.recording: Any = None  # of pretend_graphs
+        self.stream: Any = None  # the one in use, of pretend_graphs; None is that of all computing
         self.noise = torch.get_rng_state() if own_noise else None
 
     def forget(self) -> None:

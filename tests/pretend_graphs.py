@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from tests.pretend_device import Held, Pretended
 
+STREAMS: dict[int, Any] = {}  # that were used with a pool
+
 
 class Tape:
     """`torch.cuda.CUDAGraph`: operations on the device, in order.
@@ -35,6 +37,18 @@ class Tape:
         self.made = set[int]()  # memory of the recording itself
         self.owners: dict[int, weakref.ref[Tensor]] = {}  # who holds the other memory that it reads
         self.before: Tape | None = None  # whose backward pass this is
+
+    def capture_begin(self, pool: list[Tape], capture_error_mode: str) -> None:
+        assert self.seen.recording is None
+        assert STREAMS.setdefault(id(pool), self.seen.stream) is self.seen.stream is not None, "memory is not shared between streams"
+        if pool and pool[-1].before is None and len(pool) % 2:  # forward and backward take turns
+            self.before, self.made, self.owners = pool[-1], set(pool[-1].made), dict(pool[-1].owners)
+        pool.append(self)
+        self.pools[self] = pool
+        self.seen.recording = self
+
+    def capture_end(self) -> None:
+        self.seen.recording = None
 
     def add(self, func: Any, args: Any, kwargs: Any, out: Any, held: list[Held]) -> None:
         for tensor in held:
@@ -71,18 +85,10 @@ def graphs(seen: Pretended) -> Iterator[None]:
     pools: dict[Any, list[Tape]] = {}
 
     @contextlib.contextmanager
-    def record(tape: Tape, pool: list[Tape], stream: Any, capture_error_mode: str) -> Iterator[None]:
-        assert seen.recording is None
-        assert streams.setdefault(id(pool), stream) is stream, "memory is not shared between streams"
-        if pool and pool[-1].before is None and len(pool) % 2:  # forward and backward take turns
-            tape.before, tape.made, tape.owners = pool[-1], set(pool[-1].made), dict(pool[-1].owners)
-        pool.append(tape)
-        pools[tape] = pool
-        seen.recording = tape
-        try:
-            yield
-        finally:
-            seen.recording = None
+    def on(stream: Any) -> Iterator[None]:
+        before, seen.stream = seen.stream, stream
+        yield
+        seen.stream = before
 
     @contextlib.contextmanager
     def forked(devices: Any) -> Iterator[None]:
@@ -95,17 +101,17 @@ def graphs(seen: Pretended) -> Iterator[None]:
     def new_stream() -> Any:
         return SimpleNamespace(wait_stream=lambda other: None)
 
-    streams: dict[int, Any] = {}  # that were used with a pool
+    STREAMS.clear()
     with pytest.MonkeyPatch.context() as patch:
         for name, made in {
             "CUDAGraph": lambda: Tape(seen, pools),
-            "graph": record,
             "graph_pool_handle": list,
             "Stream": new_stream,
             "current_stream": new_stream,
             "set_stream": lambda other: None,
-            "stream": lambda other: contextlib.nullcontext(),
+            "stream": on,
         }.items():
             patch.setattr(torch.cuda, name, made)
         patch.setattr(torch.random, "fork_rng", forked)
+        patch.setattr("cycle.models.graphs.place", lambda tensor: tensor.raw.data_ptr())
         yield

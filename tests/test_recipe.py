@@ -137,20 +137,23 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
 
     class Computed(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, recording, *params):
+        def forward(ctx, recording, *wanted):
             counts["replayed"] += 1
+            own = [t for t in recording.inputs if t.requires_grad]
             with torch.enable_grad():
-                ctx.made, ctx.params = recording.run(*recording.inputs), params
-            return tuple(o.detach() for o in ctx.made)
+                ctx.made, ctx.wanted = recording.run(*recording.inputs), [*wanted[: len(wanted) - len(own)], *own]
+            out = tuple(o.detach() for o in ctx.made)
+            ctx.mark_non_differentiable(*(o for o, made in zip(out, ctx.made, strict=True) if not made.requires_grad))
+            return out
 
         @staticmethod
         def backward(ctx, *slopes):
             pairs = [(o, slope) for o, slope in zip(ctx.made, slopes, strict=True) if o.requires_grad]
-            return None, *torch.autograd.grad([o for o, _ in pairs], ctx.params, [s for _, s in pairs], allow_unused=True)
+            return None, *torch.autograd.grad([o for o, _ in pairs], ctx.wanted, [s for _, s in pairs], allow_unused=True)
 
-    def record(run, params, inputs, pool):
+    def record(run, params, inputs, pool, fresh):
         counts["recorded"] += 1
-        return SimpleNamespace(run=run, inputs=[t.clone() for t in inputs])
+        return SimpleNamespace(run=run, inputs=[t.detach().clone().requires_grad_(t.requires_grad) for t in inputs], grads=[])
 
     monkeypatch.setattr(graphs, "Pool", list)
     monkeypatch.setattr(graphs, "Recording", record)
@@ -163,8 +166,9 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
         rows = result[part]["rows"]
         assert rows[train.REPLAYED]["ratio"] == result[part]["ratio"] and "floor" in rows["ours"]
         torch.testing.assert_close(rows[train.REPLAYED]["loss"], rows["ours"]["loss"], atol=0.3, rtol=0.05)  # the dropout differs
-    # Every step of the warm runs and of the timed ones: of each model; of both together, tts at every other one; of each objective alone.
-    assert counts["recorded"] >= 4 and counts["replayed"] == 2 * 12 * (2 + 1.5 + 2)
+    # Every step of the warm runs and of the timed ones: of each model; of both together, tts at every other one, the other's judgement at
+    # two (three networks and one); of each objective alone.
+    assert counts["recorded"] >= 8 and counts["replayed"] == 2 * 12 * (2 + 1.5 + 2) + 2 * (2 * 4 + 12 * 4)
     assert result["cycle"]["over_parts"] > 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -58,11 +58,11 @@ class _Trimmed(Mixture):
         return None
 
 
-def _record_at_once(model: Any, on: bool = True, near: Sequence[Any] = ()) -> None:
+def _record_at_once(model: Any, on: bool = True) -> None:
     """So that a warm run leaves nothing to be recorded."""
-    model.use_graphs(on, near)
-    if model.graphs:
-        model.graphs.after = 0
+    model.use_graphs(on)
+    for graphs in model.graphs.values():
+        graphs.after = 0
 
 
 def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, steps: int, top: Ceiling) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         first, _ = timed(partial(work, model, steps if replays else FIRST), exp.device)
         model.load_state_dict(start)
         took, _ = timed(partial(work, model.train(), steps), exp.device)
-        model.graphs = None
+        model.graphs = {}
         rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, trimmed, runner)}
         rows[title] |= {"first": first} if replays else {}
         log.info("%s: %s: %.1f s for %d steps", name, title, took, steps)
@@ -138,7 +138,7 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if exp.config.graphs:
             for model in (asr, tts):
-                _record_at_once(model, recordable(runner), (asr, tts))
+                _record_at_once(model, recordable(runner))
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
         first = steps if recordable(runner) else FIRST
         made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, first, exp.config.seed, run, runner)

@@ -23,7 +23,7 @@ from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.ctc_search import NEVER
 from cycle.models.espnet import ASRTask
-from cycle.models.graphs import Graphs
+from cycle.models.graphs import Graphs, Recorded
 from cycle.models.noise import quiet
 from cycle.models.recognizer import Branch
 from cycle.models.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ class EspnetRecognizer(nn.Module):
         self.vocabulary = vocabulary
         self.model = ASRTask.build_model(self.args)
         self._joint: tuple[tuple[int, float], Any] | None = None
-        self.graphs: Graphs | None = None
+        self.graphs: dict[str, Graphs] = {}
 
     @classmethod
     def load(cls, folder: Path, n_mels: int, augment: Augment | None = None) -> EspnetRecognizer:
@@ -68,14 +68,11 @@ class EspnetRecognizer(nn.Module):
         """What goes into ESPnet's encoder, before SpecAugment."""
         return vary(speech, self.augment) if self.training else speech
 
-    def use_graphs(self, on: bool = True, near: Sequence[nn.Module] = ()) -> None:
-        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too.
-
-        Args:
-            near: models that objectives compute together with this one.
-        """
+    def use_graphs(self, on: bool = True) -> None:
+        """From now on, `loss` in training and `logp` by CTC pad to few shapes, and replay them if `on`; batches should have few, too."""
         if hybrid.is_recordable(self.model):
-            self.graphs = Graphs(hybrid.outputs, self.model, on, near)
+            recorded: dict[str, Recorded] = {"outputs": hybrid.outputs, "emissions": hybrid.emissions}
+            self.graphs = {name: Graphs(function, self.model, on) for name, function in recorded.items()}
         elif on:
             log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
 
@@ -143,7 +140,7 @@ class EspnetRecognizer(nn.Module):
         if hybrid.is_hybrid(self.model):
             if own_inputs:
                 assert self._decoder
-            each, stats = self._each(batch.speech, batch.texts, own_inputs, None if own_inputs else self.graphs)
+            each, stats = self._each(batch.speech, batch.texts, own_inputs, None if own_inputs else self.graphs.get("outputs"))
             value = each.mean()
             return Loss(value, len(batch.texts), {"loss": value.detach(), **stats})
         if own_inputs:
@@ -176,8 +173,12 @@ class EspnetRecognizer(nn.Module):
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
-        out, lengths = self._encode(speech)
-        return self._ctc.log_softmax(out), lengths
+        heard = self._heard(speech)
+        assert self._ctc
+        if not (graphs := self.graphs.get("emissions")):
+            return hybrid.emissions(self.model, heard.feats, heard.lengths)
+        heard = heard.wide(max(SHORTEST, speech.feats.size(1)))
+        return graphs(self.model, heard.feats, heard.lengths)
 
     @torch.no_grad()
     def look(self, speech: Speech, text: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -252,9 +253,9 @@ class EspnetRecognizer(nn.Module):
             self._joint = (key, beams.to(next(model.parameters()).device).eval())
         return self._joint[1]
 
-    def _lattice(self, out: Tensor, temperature: float) -> Tensor:
+    def _lattice(self, emissions: Tensor, temperature: float) -> Tensor:
         """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
-        logp = self._ctc.log_softmax(out).float() / temperature
+        logp = emissions.float() / temperature
         end = torch.arange(logp.size(-1), device=logp.device) == self.model.eos
         return logp.masked_fill(end, NEVER).log_softmax(-1)
 
@@ -268,9 +269,9 @@ class EspnetRecognizer(nn.Module):
                 flat = attention.sample(self._decoder, memory, frames, self.model.eos, temperature)
                 rows = [flat[i * n : (i + 1) * n] for i in range(len(out))]
             elif temperature == 0:
-                rows = [[ids] * n for ids in ctc_search.greedy(self._lattice(out, 1.0), lengths)[0]]
+                rows = [[ids] * n for ids in ctc_search.greedy(self._lattice(self._ctc.log_softmax(out), 1.0), lengths)[0]]
             else:
-                rows = sampling.ctc_paths(self._lattice(out, temperature), lengths, n)
+                rows = sampling.ctc_paths(self._lattice(self._ctc.log_softmax(out), temperature), lengths, n)
         return [[self.vocabulary.decode(ids) for ids in row] for row in rows]
 
     def logp(self, speech: Speech, texts: Sequence[Sequence[str]], by: Branch = "ctc", temperature: float = 1.0) -> Tensor:
@@ -281,13 +282,14 @@ class EspnetRecognizer(nn.Module):
         """
         n, flat = len(texts[0]), [t for row in texts for t in row]
         with quiet(self):
-            out, lengths = self._encode(speech)
             if by == "attention":
+                out, lengths = self._encode(speech)
                 memory, frames = out.repeat_interleave(n, 0), lengths.repeat_interleave(n)
                 ids, id_lengths = self.vocabulary.encode(flat, out.device)
                 value = attention.logp(self._decoder, memory, frames, ids, id_lengths, self.model.eos, temperature)
             else:
-                lattice = self._lattice(out, temperature).repeat_interleave(n, 0)
+                emissions, lengths = self.emissions(speech)
+                lattice = self._lattice(emissions, temperature).repeat_interleave(n, 0)
                 value = hybrid.ctc_logp(lattice, lengths.cpu().repeat_interleave(n), *self.vocabulary.encode(flat))
         return value.view(len(texts), n)
 

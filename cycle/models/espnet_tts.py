@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cycle.config import read_yaml
-from cycle.data.batch import Batch, Loss, within
+from cycle.data.batch import TOKENS, Batch, Loss, round_up, within
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.errors import UserError
@@ -19,7 +19,7 @@ from cycle.log import log
 from cycle.models import fastspeech, free_running, sampling, tacotron
 from cycle.models.checkpoint import load_weights, save, task_args
 from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
-from cycle.models.graphs import Graphs
+from cycle.models.graphs import Graphs, Recorded
 from cycle.models.noise import quiet
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
@@ -57,7 +57,7 @@ class EspnetSynthesizer(nn.Module):
         self.vocabulary, self.voices = vocabulary, voices
         self.model = TTSTask.build_model(self.args)
         self.tts = self.model.tts
-        self.graphs: Graphs | None = None
+        self.graphs: dict[str, Graphs] = {}
 
     @classmethod
     def load(cls, folder: Path, n_mels: int, voices: Voices) -> EspnetSynthesizer:
@@ -74,14 +74,11 @@ class EspnetSynthesizer(nn.Module):
     def needs_durations(self) -> bool:
         return isinstance(self.tts, FastSpeech2)
 
-    def use_graphs(self, on: bool = True, near: Sequence[nn.Module] = ()) -> None:
-        """From now on, `loss` in training pads to few shapes, and replays them if `on`; its batches should have few, too.
-
-        Args:
-            near: models that objectives compute together with this one.
-        """
+    def use_graphs(self, on: bool = True) -> None:
+        """From now on, `loss` and `synthesize` with gradient pad to few shapes, and replay them if `on`; batches should have few, too."""
         if self.needs_durations and fastspeech.is_recordable(self.tts):
-            self.graphs = Graphs(fastspeech.losses, self.tts, on, near)
+            recorded: dict[str, Recorded] = {"losses": fastspeech.losses, "plan": fastspeech.plan, "sound": fastspeech.sound}
+            self.graphs = {name: Graphs(function, self.tts, on) for name, function in recorded.items()}
         elif on:
             log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 
@@ -130,7 +127,7 @@ class EspnetSynthesizer(nn.Module):
         if own_inputs and not isinstance(self.tts, Tacotron2):
             raise UserError("scheduled sampling needs an autoregressive synthesiser", "tts.config", "use conf/tts/tacotron2.yaml")
         if self.needs_durations and fastspeech.is_plain(self.tts):
-            value, parts = fastspeech.loss(self.tts, self.inputs(batch), self.graphs)
+            value, parts = fastspeech.loss(self.tts, self.inputs(batch), self.graphs.get("losses"))
             stats = {"loss": value.detach(), **dict(zip(fastspeech.PARTS, parts.detach().unbind(), strict=True))}
             return Loss(value, len(batch.texts), stats, parts, self._counts(batch))
         with tacotron.own_inputs(self.tts, own_inputs) if own_inputs else contextlib.nullcontext():
@@ -157,7 +154,10 @@ class EspnetSynthesizer(nn.Module):
         with quiet(self), torch.set_grad_enabled(grad):
             if isinstance(self.tts, FastSpeech2):
                 ids, lengths = self.vocabulary.encode(texts, device)
-                return fastspeech.synthesize(self.tts, ids, lengths, self._speakers(spks, device), variation or Variation(), generator)
+                graphs, varied = self.graphs if grad else {}, variation or Variation()
+                if graphs:
+                    ids = nn.functional.pad(ids, (0, round_up(ids.size(1), TOKENS) - ids.size(1)))
+                return fastspeech.synthesize(self.tts, ids, lengths, self._speakers(spks, device), varied, generator, graphs)
             tokens = [self.vocabulary.encode([text], device)[0][0] for text in texts]
             rows = free_running.speak(self.tts, tokens, [self._speaker(spk) for spk in spks])
             lengths = send([len(r) for r in rows], device)

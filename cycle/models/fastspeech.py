@@ -6,6 +6,7 @@ same order; a test holds them to ESPnet's own output.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -76,15 +77,33 @@ def regulate(hidden: Tensor, durations: Tensor, width: int) -> Tensor:
     return picked * (token < L)[..., None]
 
 
-def render(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int | None = None) -> Speech:
+def render(
+    tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int | None = None, graphs: Graphs | None = None
+) -> Speech:
     """Decodes hidden states with given frames, pitch and energy per token ((B, L + 1) and twice (B, L + 1, 1)).
 
     Args:
         width: frames of the longest, or more; None asks the device.
+        graphs: recordings of `sound`, which are made for few widths.
     """
-    _, feats, lengths = _decode(tts, hidden, durations, pitch, energy, int(durations.sum(1).max()) if width is None else width)
-    inside = within(lengths, feats.size(1))
-    return Speech(feats * inside[..., None], lengths)
+    lengths = durations.sum(1)
+    if width is None:
+        width = int(lengths.max())
+    inside = within(lengths, few_widths(width) if graphs else width)
+    (feats,) = (graphs or sound)(tts, hidden, durations, pitch, energy, inside)
+    return Speech(feats, lengths)
+
+
+def sound(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, inside: Tensor) -> tuple[Tensor]:
+    """(B, width, M) features of `render`; `inside`, (B, width), is true where there are any."""
+    _, feats, _ = _decode(tts, hidden, durations, pitch, energy, inside.size(1))
+    return (feats * inside[..., None],)
+
+
+def few_widths(frames: int) -> int:
+    """The next of two widths an octave (64, 96, 128, 192, ...). What is rendered is as long as it happens to be."""
+    step = 1 << max(5, (frames - 1).bit_length() - 2)
+    return -(-frames // step) * step
 
 
 def _decode(tts: Any, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,16 +182,31 @@ def _noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | No
     return torch.randn(shape, generator=generator, device=generator.device if generator else like.device).to(like.device)
 
 
-def synthesize(
-    tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], variation: Variation, generator: torch.Generator | None = None
-) -> Rendering:
-    """Speaks a batch of (B, L) ids; durations carry no gradient, features do."""
-    xs, full = with_end(tts, ids, lengths)
-    hidden, behind = encode(tts, xs, full, spk)
+def plan(tts: Any, xs: Tensor, lengths: Tensor, spembs: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What FastSpeech2 thinks of texts that `with_end` returns: hidden states (B, L + 1, D), pitch and energy (B, L + 1, 1), and, without
+    gradient, (B, L + 1) frames."""
+    hidden, behind = encode(tts, xs, lengths, {} if spembs is None else {"spembs": spembs})
     pitch = tts.pitch_predictor(hidden, behind[..., None])
     energy = tts.energy_predictor(hidden, behind[..., None])
     with torch.no_grad():
         frames = tts.duration_predictor.inference(hidden, behind).float()
+    return hidden, pitch, energy, frames
+
+
+def synthesize(
+    tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor], variation: Variation, generator: torch.Generator | None = None,
+    graphs: Mapping[str, Graphs] | None = None,
+) -> Rendering:  # fmt: skip
+    """Speaks a batch of (B, L) ids; durations carry no gradient, features do.
+
+    Args:
+        graphs: recordings of `plan` and `sound`, by these names.
+    """
+    known = graphs or {}
+    xs, full = with_end(tts, ids, lengths)
+    hidden, pitch, energy, frames = known.get("plan", plan)(tts, xs, full, *spk.values())
+    behind = ~within(full, xs.size(1))
+    with torch.no_grad():
         B, L = frames.shape
         if variation.duration or variation.speed:
             stretch = variation.duration * _noise((B, L), frames, generator) + variation.speed * _noise((B, 1), frames, generator)
@@ -183,7 +217,8 @@ def synthesize(
         pitch = pitch + variation.pitch * _noise((B, 1, 1), pitch, generator)
     if variation.energy:
         energy = energy + variation.energy * _noise((B, 1, 1), energy, generator)
-    return Rendering(render(tts, hidden, frames, pitch, energy), frames, pitch[..., 0].masked_fill(behind, 0))
+    speech = render(tts, hidden, frames, pitch, energy, graphs=known.get("sound"))
+    return Rendering(speech, frames, pitch[..., 0].masked_fill(behind, 0))
 
 
 def policy(tts: Any, ids: Tensor, lengths: Tensor, spk: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from cycle.log import log
 
-AFTER = 2  # times that a shape is computed step by step before it is recorded, which costs as much as some five steps
-WARM = 3  # runs before a recording, in which libraries prepare themselves
+AFTER = 1  # times that a shape is computed step by step before it is recorded: libraries prepare themselves
 MOST = 48  # recordings of a network; each holds a gradient of every parameter
 MODE = "thread_local"  # other threads may pin memory meanwhile
 DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")  # the host draws which layers run
 ASKING = ("gradient_checkpoint_layers", "use_flash_attn")  # these look at values, or at the state of the generator
+
+type Recorded = Callable[..., tuple[Tensor, ...]]
 
 
 def recordable(fabric: Fabric) -> bool:
@@ -46,10 +47,24 @@ def is_steady(model: nn.Module) -> bool:
 
 
 class Pool:
-    """Memory for recordings. What one gives back, another can have only if both were made on the same stream."""
+    """Memory for recordings. What one gives back, another can have only if both were made on the same stream.
+
+    Attributes:
+        used: whether something has been computed on that stream: libraries have memory of their own for each.
+    """
 
     def __init__(self) -> None:
-        self.handle, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        self.handle, self.stream, self.used = torch.cuda.graph_pool_handle(), torch.cuda.Stream(), False
+
+    @contextlib.contextmanager
+    def recording(self, graph: Any) -> Iterator[None]:
+        """What `torch.cuda.graph` does, which also waits for the GPU and gives all unused memory back, to be asked for again."""
+        with torch.cuda.stream(self.stream):
+            graph.capture_begin(self.handle, capture_error_mode=MODE)
+            try:
+                yield
+            finally:
+                graph.capture_end()
 
 
 class Recording:
@@ -57,47 +72,53 @@ class Recording:
 
     Args:
         run: tensors to a tuple of tensors.
-        params: whose gradients are wanted.
+        params: whose gradients are wanted, beside those of the inputs that have one.
         pool: memory that recordings share, of one stream; only one of them may be between its forward and its backward pass.
+        fresh: nothing of this shape has been computed yet.
     """
 
-    def __init__(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], inputs: Sequence[Tensor], pool: Pool):
-        self.inputs = [t.clone() for t in inputs]
+    def __init__(
+        self, run: Recorded, params: Sequence[Tensor], inputs: Sequence[Tensor], pool: Pool, fresh: bool
+    ):  # fmt: skip
+        self.params, self.inputs = params, [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         here = torch.cuda.current_stream()
         pool.stream.wait_stream(here)
         try:
-            self._record(run, params, pool)
+            self._record(run, pool, fresh)
         finally:
             torch.cuda.set_stream(here)  # a recording that failed may have left another
             here.wait_stream(pool.stream)
 
-    def _record(self, run: Callable[..., tuple[Tensor, ...]], params: Sequence[nn.Parameter], pool: Pool) -> None:
-        with torch.cuda.stream(pool.stream):
-            for _ in range(WARM):
+    def _record(self, run: Recorded, pool: Pool, fresh: bool) -> None:
+        if fresh or not pool.used:
+            with torch.cuda.stream(pool.stream):
                 made = run(*self.inputs)
-                self._back(made, params, [torch.zeros_like(o) for o in made if o.requires_grad])
+                self._back(made, [torch.zeros_like(o) for o in made if o.requires_grad])
                 del made
-        with torch.cuda.graph(self.forward, pool.handle, pool.stream, MODE):
+            pool.used = True
+        with pool.recording(self.forward):
             made = run(*self.inputs)
         self.slopes = [torch.zeros_like(o) if o.requires_grad else None for o in made]
-        with torch.cuda.graph(self.backward, pool.handle, pool.stream, MODE):
-            self.grads = self._back(made, params, [s for s in self.slopes if s is not None])
+        with pool.recording(self.backward):
+            self.grads = self._back(made, [s for s in self.slopes if s is not None])
         self.outputs = [o.detach() for o in made]
 
-    @staticmethod
-    def _back(made: Sequence[Tensor], params: Sequence[nn.Parameter], slopes: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        return torch.autograd.grad([o for o in made if o.requires_grad], params, slopes, allow_unused=True)
+    def _back(self, made: Sequence[Tensor], slopes: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        wanted = [*self.params, *(t for t in self.inputs if t.requires_grad)]
+        return torch.autograd.grad([o for o in made if o.requires_grad], wanted, slopes, allow_unused=True)
 
 
 class _Replay(torch.autograd.Function):
     """Replays a recording; what comes out lies in its memory, gradients included."""
 
     @staticmethod
-    def forward(ctx: Any, recording: Recording, *params: nn.Parameter) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, recording: Recording, *wanted: Tensor) -> tuple[Tensor, ...]:
         ctx.recording = recording
         recording.forward.replay()
-        return tuple(o.detach() for o in recording.outputs)
+        out = tuple(o.detach() for o in recording.outputs)
+        ctx.mark_non_differentiable(*(o for o, slope in zip(out, recording.slopes, strict=True) if slope is None))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
@@ -112,57 +133,60 @@ class _Replay(torch.autograd.Function):
 class Graphs:
     """A function of a model and tensors to a tuple of tensors, recorded by shapes.
 
-    What a replay leaves, gradients included, lies in memory that the next one writes over. So a call is replayed only if the gradient of
-    the last one has been computed and used: no parameter has one. Others are computed step by step, and so is evaluation.
+    What a replay leaves, gradients included, lies in memory that the next one writes over. So a call is replayed only if the last one's
+    gradient has been computed and used: no parameter has it. Others are computed step by step, and so is what needs no gradient.
 
     Args:
-        function: `function(model, *inputs)`; the inputs have no gradient.
+        function: `function(model, *inputs)`.
         on: otherwise everything is computed step by step.
-        near: models that may be computed together with this one: what they keep of a step leads to its parameters, too.
 
     Attributes:
         after: times that a shape is computed step by step before it is recorded.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], model: nn.Module, on: bool = True, near: Sequence[nn.Module] = ()):
+    def __init__(self, function: Recorded, model: nn.Module, on: bool = True):
         self.function, self.on, self.after = function, on, AFTER
-        self.near = weakref.WeakSet(near)  # they hold this, and should be gone when nobody else holds them
-        self.params = [p for p in model.parameters() if p.requires_grad]
+        self.params = list(model.parameters())
         self.seen, self.ready = Counter[Any](), dict[Any, Recording]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
+        self._lent = set[int]()  # where the gradients of the last replay lie
         self._kept: list[Tensor] = []
         self._pool: Pool | None = None
 
     def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-        if not self._may(model, inputs):
+        params = [p for p in self.params if p.requires_grad]
+        wanted = [*params, *(t for t in inputs if t.requires_grad)]
+        if not wanted or not self._may():
             return self.function(model, *inputs)
-        key = (torch.is_autocast_enabled("cuda"), *((t.shape, t.dtype) for t in inputs))
-        if key not in self.ready and not self._recorded(key, model, inputs):
+        shapes = ((t.shape, t.dtype, t.requires_grad) for t in inputs)
+        key = (torch.is_autocast_enabled("cuda"), model.training, len(params), *shapes)
+        if key not in self.ready and not self._recorded(key, model, params, inputs):
             return self.function(model, *inputs)
         recording = self.ready[key]
-        for mine, new in zip(recording.inputs, inputs, strict=True):
-            mine.copy_(new)
-        out: tuple[Tensor, ...] = _Replay.apply(recording, *self.params)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for mine, new in zip(recording.inputs, inputs, strict=True):
+                mine.copy_(new)
+        out: tuple[Tensor, ...] = _Replay.apply(recording, *wanted)  # type: ignore[no-untyped-call]
         node = next(t.grad_fn for t in out if t.grad_fn is not None)
-        self._open = weakref.ref(node)
+        self._open, self._lent = weakref.ref(node), {place(g) for g in recording.grads if g is not None}
         node.register_prehook(self._close)
         return out
 
-    def _may(self, model: nn.Module, inputs: Sequence[Tensor]) -> bool:
+    def _may(self) -> bool:
         """Whether this is a call that can be replayed."""
-        training = self.on and model.training and torch.is_grad_enabled() and not any(t.requires_grad for t in inputs)
-        return training and self._open() is None and all(p.grad is None and p.requires_grad for p in self.params)
+        free = self.on and torch.is_grad_enabled() and self._open() is None
+        return free and not any(p.grad is not None and place(p.grad) in self._lent for p in self.params)
 
     def _close(self, _: Any) -> None:
         self._open = lambda: None
 
-    def _recorded(self, key: Any, model: nn.Module, inputs: Sequence[Tensor]) -> bool:
+    def _recorded(self, key: Any, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor]) -> bool:
         """Records a shape if its time has come, and if there is room."""
         self.seen[key] += 1
         if self.seen[key] <= self.after or len(self.ready) >= MOST:
             return False
         try:
-            self.ready[key] = self._record(model, inputs)
+            self.ready[key] = self._record(model, params, inputs, self.seen[key] == 1)
             return True
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             why = _why_not(error)
@@ -173,7 +197,7 @@ class Graphs:
         torch.cuda.empty_cache()
         return False
 
-    def _record(self, model: nn.Module, inputs: Sequence[Tensor]) -> Recording:
+    def _record(self, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor], fresh: bool) -> Recording:
         """The statistics of BatchNorm and the random numbers stay as they were."""
         on_gpu, buffers = inputs[0].is_cuda, list(model.buffers())
         before = [b.clone() for b in buffers]
@@ -183,13 +207,20 @@ class Graphs:
         # Weights are cast within the recording: autocast's cache would hand over what lies outside of it.
         precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)
         try:
-            with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed((model, *self.near)):
-                made = Recording(lambda *given: self.function(model, *given), self.params, inputs, self._pool)
+            with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed(model), _leaves(model) as own:
+                mine = [own[p] for p in params]
+                self._kept += own.values()  # those of frozen parameters, too
+                made = Recording(lambda *given: self.function(model, *given), mine, inputs, self._pool, fresh)
         finally:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
         self._kept += [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
         return made
+
+
+def place(tensor: Tensor) -> int:
+    """Where a tensor lies; those of the same memory are at the same place."""
+    return tensor.data_ptr()
 
 
 def _why_not(error: RuntimeError) -> str:
@@ -207,16 +238,10 @@ def _why_not(error: RuntimeError) -> str:
 
 
 @contextlib.contextmanager
-def _undisturbed(models: Sequence[nn.Module]) -> Iterator[None]:
-    """Nothing is freed while a recording is made, and no autograd graph of these models is alive before and after it.
-
-    Of those graphs, the ones that others hold are theirs to let go: an objective that computed something else of the model, with gradient,
-    before its loss.
-
-    A graph that is alive (ESPnet's attention keeps its weights for figures) hands its parameters' nodes on to the next one, and these
-    belong to the stream in which they were made: the recording would wait for that stream, which CUDA refuses.
-    """
-    _let_go(models)
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Nothing is freed by chance while a recording is made. What the layers keep of a step (ESPnet's attention keeps its weights for
+    figures) is let go of before it and after it."""
+    _let_go(model)
     was = gc.isenabled()
     gc.disable()
     try:
@@ -224,11 +249,29 @@ def _undisturbed(models: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-        _let_go(models)
+        _let_go(model)
 
 
-def _let_go(models: Sequence[nn.Module]) -> None:
-    for module in (module for model in models for module in model.modules()):
+def _let_go(model: nn.Module) -> None:
+    for module in model.modules():
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 setattr(module, name, None)
+
+
+@contextlib.contextmanager
+def _leaves(model: nn.Module) -> Iterator[dict[nn.Parameter, nn.Parameter]]:
+    """Inside the block, a model computes with other parameters in the same memory, which are those of the recording.
+
+    A gradient reaches a parameter by a node that belongs to the stream in which it was made, and lives as long as anything that was
+    computed with gradient: a recording would wait for that stream, which CUDA refuses.
+    """
+    places = [(module._parameters, name, p) for module in model.modules() for name, p in module._parameters.items() if p is not None]
+    own = {p: nn.Parameter(p.detach(), p.requires_grad) for _, _, p in places}
+    try:
+        for held, name, p in places:
+            held[name] = own[p]
+        yield own
+    finally:
+        for held, name, p in places:
+            held[name] = p

@@ -62,6 +62,12 @@ def outputs(
     return tuple(found)
 
 
+def emissions(model: Any, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T', V) CTC log-probabilities of speech, and (B,) their lengths."""
+    out, frames, _ = encoder.encode(model, feats, lengths)
+    return model.ctc.log_softmax(out), frames
+
+
 def _ctc_scores(ctc: Any, out: Tensor) -> Tensor:
     """(B, T', V) log-probabilities of encoder outputs (B, T', D)."""
     logits: Tensor = ctc.ctc_lo(nn.functional.dropout(out, ctc.dropout_rate, ctc.training))

@@ -30,6 +30,7 @@ class TtsThroughAsr:
     """
 
     streams = READ
+    graphs = True
 
     def __init__(self, trains: Sequence[str] = ("tts",), by: Branch = "ctc"):
         self.trains: frozenset[Name] = chosen(trains)
@@ -53,6 +54,7 @@ class SpeakerConsistency:
 
     trains: frozenset[Name] = frozenset({"tts"})
     streams = TEXTS
+    graphs = True
 
     def __call__(self, batch: Batch, models: Models, step: int) -> Loss:
         assert batch.speech is not None, "mix: paired (or pseudo, synthetic): a voice needs a recording"
@@ -74,6 +76,7 @@ class AsrThroughTts:
 
     trains: frozenset[Name] = frozenset({"asr"})
     streams = frozenset({"speech"})  # with lists that the synthesiser has judged
+    graphs = True
 
     def __init__(self, scale: float = 1.0):
         self.scale = scale
