@@ -151,7 +151,7 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
             pairs = [(o, slope) for o, slope in zip(ctx.made, slopes, strict=True) if o.requires_grad]
             return None, *torch.autograd.grad([o for o, _ in pairs], ctx.wanted, [s for _, s in pairs], allow_unused=True)
 
-    def record(run, params, inputs, pool, fresh):
+    def record(run, params, inputs, pool):
         counts["recorded"] += 1
         return SimpleNamespace(run=run, inputs=[t.detach().clone().requires_grad_(t.requires_grad) for t in inputs], grads=[])
 

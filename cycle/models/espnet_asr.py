@@ -74,7 +74,7 @@ class EspnetRecognizer(nn.Module):
             recorded: dict[str, Recorded] = {"outputs": hybrid.outputs, "emissions": hybrid.emissions}
             self.graphs = {name: Graphs(function, self.model, on) for name, function in recorded.items()}
         elif on:
-            log.warning("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
+            log.info("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
 
     @torch.no_grad()
     def as_in_training(self, speech: Speech) -> Speech:

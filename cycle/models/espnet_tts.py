@@ -80,7 +80,7 @@ class EspnetSynthesizer(nn.Module):
             recorded: dict[str, Recorded] = {"losses": fastspeech.losses, "plan": fastspeech.plan, "sound": fastspeech.sound}
             self.graphs = {name: Graphs(function, self.tts, on) for name, function in recorded.items()}
         elif on:
-            log.warning("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
+            log.info("graphs: not every step of this synthesiser is the same (no plain FastSpeech2, or layers are dropped)")
 
     def _speakers(self, spks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         """ESPnet's speaker argument; speakers the experiment has never heard are an error of the caller."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from cycle.log import log
 
-AFTER = 1  # times that a shape is computed step by step before it is recorded: libraries prepare themselves
+AFTER = 1  # times that a shape is computed step by step before it is recorded, which costs as much as some three steps
 MOST = 48  # recordings of a network; each holds a gradient of every parameter
 MODE = "thread_local"  # other threads may pin memory meanwhile
 DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")  # the host draws which layers run
@@ -36,7 +36,7 @@ type Recorded = Callable[..., tuple[Tensor, ...]]
 def recordable(fabric: Fabric) -> bool:
     """Whether what runs here can be recorded: on a GPU, and by one process, since ranks talk to the GPU in threads."""
     if fabric.device.type != "cpu" and fabric.world_size > 1:
-        log.warning("graphs: true replays in one process; %d ranks train step by step", fabric.world_size)
+        log.info("graphs: true replays in one process; %d ranks train step by step", fabric.world_size)
     return fabric.device.type != "cpu" and fabric.world_size == 1
 
 
@@ -47,14 +47,10 @@ def is_steady(model: nn.Module) -> bool:
 
 
 class Pool:
-    """Memory for recordings. What one gives back, another can have only if both were made on the same stream.
-
-    Attributes:
-        used: whether something has been computed on that stream: libraries have memory of their own for each.
-    """
+    """Memory for recordings. What one gives back, another can have only if both were made on the same stream."""
 
     def __init__(self) -> None:
-        self.handle, self.stream, self.used = torch.cuda.graph_pool_handle(), torch.cuda.Stream(), False
+        self.handle, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     @contextlib.contextmanager
     def recording(self, graph: Any) -> Iterator[None]:
@@ -74,29 +70,26 @@ class Recording:
         run: tensors to a tuple of tensors.
         params: whose gradients are wanted, beside those of the inputs that have one.
         pool: memory that recordings share, of one stream; only one of them may be between its forward and its backward pass.
-        fresh: nothing of this shape has been computed yet.
     """
 
     def __init__(
-        self, run: Recorded, params: Sequence[Tensor], inputs: Sequence[Tensor], pool: Pool, fresh: bool
+        self, run: Recorded, params: Sequence[Tensor], inputs: Sequence[Tensor], pool: Pool
     ):  # fmt: skip
         self.params, self.inputs = params, [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         here = torch.cuda.current_stream()
         pool.stream.wait_stream(here)
         try:
-            self._record(run, pool, fresh)
+            self._record(run, pool)
         finally:
             torch.cuda.set_stream(here)  # a recording that failed may have left another
             here.wait_stream(pool.stream)
 
-    def _record(self, run: Recorded, pool: Pool, fresh: bool) -> None:
-        if fresh or not pool.used:
-            with torch.cuda.stream(pool.stream):
-                made = run(*self.inputs)
-                self._back(made, [torch.zeros_like(o) for o in made if o.requires_grad])
-                del made
-            pool.used = True
+    def _record(self, run: Recorded, pool: Pool) -> None:
+        with torch.cuda.stream(pool.stream):  # once before, since libraries prepare themselves at a first time
+            made = run(*self.inputs)
+            self._back(made, [torch.zeros_like(o) for o in made if o.requires_grad])
+            del made
         with pool.recording(self.forward):
             made = run(*self.inputs)
         self.slopes = [torch.zeros_like(o) if o.requires_grad else None for o in made]
@@ -186,7 +179,7 @@ class Graphs:
         if self.seen[key] <= self.after or len(self.ready) >= MOST:
             return False
         try:
-            self.ready[key] = self._record(model, params, inputs, self.seen[key] == 1)
+            self.ready[key] = self._record(model, params, inputs)
             return True
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             why = _why_not(error)
@@ -197,7 +190,7 @@ class Graphs:
         torch.cuda.empty_cache()
         return False
 
-    def _record(self, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor], fresh: bool) -> Recording:
+    def _record(self, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor]) -> Recording:
         """The statistics of BatchNorm and the random numbers stay as they were."""
         on_gpu, buffers = inputs[0].is_cuda, list(model.buffers())
         before = [b.clone() for b in buffers]
@@ -210,7 +203,7 @@ class Graphs:
             with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed(model), _leaves(model) as own:
                 mine = [own[p] for p in params]
                 self._kept += own.values()  # those of frozen parameters, too
-                made = Recording(lambda *given: self.function(model, *given), mine, inputs, self._pool, fresh)
+                made = Recording(lambda *given: self.function(model, *given), mine, inputs, self._pool)
         finally:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)

@@ -48,4 +48,5 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids to text; blank and sentence end are left out."""
-        return " ".join(self.tokens[i] for i in ids if 0 < i < len(self.tokens) - 1)
+        tokens, end = self.tokens, len(self.tokens) - 1  # eight hypotheses an utterance are spelled: it counts
+        return " ".join([tokens[i] for i in ids if 0 < i < end])

@@ -137,6 +137,7 @@ def test_without_recordings_shapes_are_few_too(name, paired, tmp_path):
 
 
 def test_recordable_on_a_gpu_by_one_process_alone(monkeypatch, caplog):
+    caplog.set_level("INFO", "cycle")
     runner = make_fabric("cpu", "32")
     assert not recordable(runner)
     monkeypatch.setattr(Fabric, "device", property(lambda self: torch.device("cuda")))
