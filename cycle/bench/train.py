@@ -31,7 +31,7 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 
 FIRST = 3  # steps that are not timed
-NOTED = 10  # steps whose kernels are noted
+NOTED = 16  # steps whose kernels are noted
 REPLAYED = "ours, replayed (graphs)"
 
 
