@@ -30,7 +30,7 @@ def main(exp: Experiment) -> None:
     vocabulary.write(exp.vocabulary)
     tokens = vocabulary.tokens[2:-1]  # without those that no text holds
     log.info("%d tokens", len(tokens))
-    with features.processes(exp.config.run.workers) as workers:
+    with features.processes(exp.config.run.workers, exp.config.features) as workers:
         begun = {pool: _begin(exp, pool, workers) for pool in SPOKEN}  # all at once: a small pool leaves most cores idle
         prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
         NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)

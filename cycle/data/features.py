@@ -224,14 +224,21 @@ def _extract_shard(job: tuple[Path, int, Sequence[Spoken], Features, bool]) -> R
 
 
 @contextlib.contextmanager
-def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+def processes(workers: int, conf: Features) -> Iterator[ProcessPoolExecutor]:
     """Processes for audio; 0 is one a core. Spawned: a fork of a process that has threads may hang."""
+    _compile(conf)
     with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), _use_one_thread) as pool:
         try:
             yield pool
         except BaseException:
             pool.shutdown(cancel_futures=True)  # else all that was begun would be finished first
             raise
+
+
+def _compile(conf: Features) -> None:
+    """Lets librosa compile what it needs and keep it on disk, once and here: many processes that write that at the same time crash."""
+    tone = np.sin(np.arange(conf.fs, dtype=np.float32) / 10)
+    log_f0(trim(tone, conf), conf), log_mel(tone, conf)
 
 
 def _use_one_thread() -> None:

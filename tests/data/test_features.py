@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 import soundfile
 import threadpoolctl
 
-from cycle.config import load
+from cycle.config import ROOT, load
 from cycle.data import features
 from cycle.data.features import (
     FeatureStore,
@@ -106,7 +108,7 @@ def test_store_returns_what_was_written(tmp_path):
 def test_a_recording_of_nobody_known_is_a_voice_by_itself(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(), 16000)
     said = [(Utterance(utt, spk, tmp_path / "a.wav", None), "") for utt, spk in (("u1", NOBODY), ("u2", "anna"), ("u3", NOBODY))]
-    with processes(1) as workers:
+    with processes(1, CONF) as workers:
         assert list(compute(tmp_path / "feats", said, CONF, workers)) == [[]]
     assert list(FeatureStore(tmp_path / "feats").table.column("spk")) == ["u1", "anna", "u3"]
 
@@ -114,13 +116,36 @@ def test_a_recording_of_nobody_known_is_a_voice_by_itself(tmp_path):
 def test_a_process_for_audio_computes_in_one_thread(monkeypatch):
     for library in ("OPENBLAS", "OMP", "MKL"):
         monkeypatch.setenv(f"{library}_NUM_THREADS", "2")
-    with processes(1) as workers:
+    with processes(1, CONF) as workers:
         found = workers.submit(threadpoolctl.threadpool_info).result()
     assert found and {library["num_threads"] for library in found} == {1}
 
 
+COLD = """
+import sys
+from pathlib import Path
+from cycle.config import load
+from cycle.data.features import compute, processes
+from cycle.data.types import Utterance
+if __name__ == "__main__":
+    conf, folder = load("mini", "cycle", []).features, Path(sys.argv[1])
+    with processes(2, conf) as workers:
+        made = sorted((folder / "compiled").rglob("*.nb?"))
+        list(compute(folder / "feats", [(Utterance("u", "s", folder / "a.wav", None), "")], conf, workers))
+    assert made and made == sorted((folder / "compiled").rglob("*.nb?"))
+"""
+
+
+def test_one_process_compiles_for_all(tmp_path):
+    """Several that keep the same compiled functions on disk at once may crash."""
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    (tmp_path / "cold.py").write_text(COLD)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(tmp_path / "cold.py"), str(tmp_path)], env=env, check=True)
+
+
 def test_what_was_begun_is_not_finished_after_a_mistake():
-    with pytest.raises(UserError), processes(1) as workers:
+    with pytest.raises(UserError), processes(1, CONF) as workers:
         jobs = [workers.submit(time.sleep, 0.2) for _ in range(20)]
         jobs[0].result()
         raise UserError("no recording of the pool could be used")
