@@ -196,6 +196,7 @@ class Graphs:
         before = [b.clone() for b in buffers]
         if self._pool is None:
             gc.collect()  # recordings of models that are gone
+            torch.cuda.empty_cache()  # a recording cannot have what large batches of an exchange have left
             self._pool = Pool()
         # Weights are cast within the recording: autocast's cache would hand over what lies outside of it.
         precision = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import log
 from pathlib import Path
 
@@ -116,8 +117,15 @@ class NGram:
 
     @classmethod
     def load(cls, path: Path) -> NGram:
-        saved = read_json(path)
-        return cls(saved["order"], saved["vocabulary"], {tuple(map(int, gram.split())): count for gram, count in saved["counts"].items()})
+        """The n-gram in a file; opened once, as long as the file stays what it is: each search on dev and of a pool wants it."""
+        about = path.stat()
+        return _read(path.resolve(), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(2)
+def _read(path: Path, *_: int) -> NGram:
+    saved = read_json(path)
+    return NGram(saved["order"], saved["vocabulary"], {tuple(map(int, gram.split())): count for gram, count in saved["counts"].items()})
 
 
 def _count(order: int, sentences: Iterable[Gram]) -> list[Counter[Gram]]:

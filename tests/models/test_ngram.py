@@ -173,3 +173,12 @@ def test_counts_are_kept_once() -> None:
     assert Counter(once.units) == Counter(often.units)
     row_once, row_often = (next_logps(model, ["never seen"]) for model in (once, often))
     np.testing.assert_array_equal(row_once, row_often)
+
+
+def test_is_read_once_as_long_as_the_file_stays_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "prior.json"
+    NGram.fit([["a"], ["b"]]).save(path)
+    first = NGram.load(path)
+    assert NGram.load(path) is first
+    NGram.fit([["a"], ["b", "c"]]).save(path)
+    assert NGram.load(path).units != first.units
