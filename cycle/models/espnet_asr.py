@@ -173,12 +173,11 @@ class EspnetRecognizer(nn.Module):
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
-        heard = self._heard(speech)
         assert self._ctc
-        if not (graphs := self.graphs.get("emissions")):
-            return hybrid.emissions(self.model, heard.feats, heard.lengths)
-        heard = heard.wide(max(SHORTEST, speech.feats.size(1)))
-        return graphs(self.model, heard.feats, heard.lengths)
+        heard, graphs = self._heard(speech), self.graphs.get("emissions")
+        if graphs:
+            heard = heard.wide(max(SHORTEST, speech.feats.size(1)))
+        return (graphs or hybrid.emissions)(self.model, heard.feats, heard.lengths)
 
     @torch.no_grad()
     def look(self, speech: Speech, text: str) -> tuple[Tensor, Tensor, Tensor | None]:

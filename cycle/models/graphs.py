@@ -70,12 +70,17 @@ class Recording:
         run: tensors to a tuple of tensors.
         params: whose gradients are wanted, beside those of the inputs that have one.
         pool: memory that recordings share, of one stream; only one of them may be between its forward and its backward pass.
+        whole: gradients of the parameters come end to end, in one vector.
+
+    Attributes:
+        reached: whether a gradient gets to each of the parameters.
     """
 
     def __init__(
-        self, run: Recorded, params: Sequence[Tensor], inputs: Sequence[Tensor], pool: Pool
+        self, run: Recorded, params: Sequence[Tensor], inputs: Sequence[Tensor], pool: Pool, whole: bool = False
     ):  # fmt: skip
-        self.params, self.inputs = params, [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
+        self.whole, self.params = whole, params
+        self.inputs = [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         here = torch.cuda.current_stream()
         pool.stream.wait_stream(here)
@@ -99,7 +104,10 @@ class Recording:
 
     def _back(self, made: Sequence[Tensor], slopes: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         wanted = [*self.params, *(t for t in self.inputs if t.requires_grad)]
-        return torch.autograd.grad([o for o in made if o.requires_grad], wanted, slopes, allow_unused=True)
+        grads = torch.autograd.grad([o for o in made if o.requires_grad], wanted, slopes, allow_unused=True)
+        mine, others = grads[: len(self.params)], grads[len(self.params) :]
+        self.reached = [g is not None for g in mine]
+        return (joined(mine, self.params), *others) if self.whole else grads
 
 
 class _Replay(torch.autograd.Function):
@@ -135,6 +143,9 @@ class Graphs:
 
     Attributes:
         after: times that a shape is computed step by step before it is recorded.
+        whole: a vector of all parameters, end to end, which gets their gradient; None: each parameter gets its own. Autograd takes a few
+            milliseconds of the host to hand hundreds of them on.
+        reached: by a gradient of a replay, each of the parameters.
     """
 
     def __init__(self, function: Recorded, model: nn.Module, on: bool = True):
@@ -142,24 +153,29 @@ class Graphs:
         self.params = list(model.parameters())
         self.seen, self.ready = Counter[Any](), dict[Any, Recording]()
         self._open: Callable[[], Any] = lambda: None  # the last replay, as long as nobody has gone back through it
+        self.whole: nn.Parameter | None = None
+        self.reached = [False] * len(self.params)
         self._lent = set[int]()  # where the gradients of the last replay lie
         self._kept: list[Tensor] = []
         self._pool: Pool | None = None
 
     def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
         params = [p for p in self.params if p.requires_grad]
-        wanted = [*params, *(t for t in inputs if t.requires_grad)]
-        if not wanted or not self._may():
+        own = [t for t in inputs if t.requires_grad]
+        if not params + own or not self._may():
             return self.function(model, *inputs)
+        whole = self.whole if params and len(params) == len(self.params) else None
         shapes = ((t.shape, t.dtype, t.requires_grad) for t in inputs)
-        key = (torch.is_autocast_enabled("cuda"), model.training, len(params), *shapes)
-        if key not in self.ready and not self._recorded(key, model, params, inputs):
+        key = (torch.is_autocast_enabled("cuda"), model.training, len(params), whole is not None, *shapes)
+        if key not in self.ready and not self._recorded(key, model, params, inputs, whole is not None):
             return self.function(model, *inputs)
         recording = self.ready[key]
+        if whole is not None:
+            self.reached = [was or now for was, now in zip(self.reached, recording.reached, strict=True)]
         with torch.no_grad():
             for mine, new in zip(recording.inputs, inputs, strict=True):
                 mine.copy_(new)
-        out: tuple[Tensor, ...] = _Replay.apply(recording, *wanted)  # type: ignore[no-untyped-call]
+        out: tuple[Tensor, ...] = _Replay.apply(recording, *(params if whole is None else [whole]), *own)  # type: ignore[no-untyped-call]
         node = next(t.grad_fn for t in out if t.grad_fn is not None)
         self._open, self._lent = weakref.ref(node), {place(g) for g in recording.grads if g is not None}
         node.register_prehook(self._close)
@@ -168,18 +184,19 @@ class Graphs:
     def _may(self) -> bool:
         """Whether this is a call that can be replayed."""
         free = self.on and torch.is_grad_enabled() and self._open() is None
-        return free and not any(p.grad is not None and place(p.grad) in self._lent for p in self.params)
+        holders = self.params if self.whole is None else [*self.params, self.whole]
+        return free and not any(p.grad is not None and place(p.grad) in self._lent for p in holders)
 
     def _close(self, _: Any) -> None:
         self._open = lambda: None
 
-    def _recorded(self, key: Any, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor]) -> bool:
+    def _recorded(self, key: Any, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor], whole: bool) -> bool:
         """Records a shape if its time has come, and if there is room."""
         self.seen[key] += 1
         if self.seen[key] <= self.after or len(self.ready) >= MOST:
             return False
         try:
-            self.ready[key] = self._record(model, params, inputs)
+            self.ready[key] = self._record(model, params, inputs, whole)
             return True
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             why = _why_not(error)
@@ -190,7 +207,7 @@ class Graphs:
         torch.cuda.empty_cache()
         return False
 
-    def _record(self, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor]) -> Recording:
+    def _record(self, model: nn.Module, params: Sequence[nn.Parameter], inputs: Sequence[Tensor], whole: bool) -> Recording:
         """The statistics of BatchNorm and the random numbers stay as they were."""
         on_gpu, buffers = inputs[0].is_cuda, list(model.buffers())
         before = [b.clone() for b in buffers]
@@ -204,12 +221,17 @@ class Graphs:
             with torch.random.fork_rng([inputs[0].device] if on_gpu else []), precision, _undisturbed(model), _leaves(model) as own:
                 mine = [own[p] for p in params]
                 self._kept += own.values()  # those of frozen parameters, too
-                made = Recording(lambda *given: self.function(model, *given), mine, inputs, self._pool)
+                made = Recording(lambda *given: self.function(model, *given), mine, inputs, self._pool, whole)
         finally:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
         self._kept += [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
         return made
+
+
+def joined(grads: Sequence[Tensor | None], params: Sequence[Tensor]) -> Tensor:
+    """Gradients end to end, zeros where there is none."""
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(grads, params, strict=True)])
 
 
 def place(tensor: Tensor) -> int:

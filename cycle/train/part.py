@@ -51,15 +51,19 @@ class Part:
         self.statistics = [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
         self.average = [self.weights.detach().clone(), *[b.clone() for b in self.statistics]]
         self.before = _joined(self.statistics)  # the step
+        self.graphs = [g for g in getattr(module, "graphs", {}).values() if list(map(id, g.params)) == list(map(id, self.params))]
+        for graphs in self.graphs:  # whose replays give `weights` their gradient
+            graphs.whole, graphs.reached = self.weights, [False] * len(self.params)
         self.forget()
 
     def forget(self) -> None:
-        """The parameters have no gradient."""
+        """Nothing has a gradient."""
+        self.weights.grad = None
         for param in self.params:
             param.grad = None
 
     def has_gradient(self) -> bool:
-        return any(p.grad is not None for p in self.params)
+        return self.weights.grad is not None or any(p.grad is not None for p in self.params)
 
     @torch.no_grad()
     def step(self, step: int, updates: int, fabric: Fabric) -> Tensor:
@@ -77,6 +81,7 @@ class Part:
         self.optimizer.found_inf = bad.float()  # the fused step looks at it on the device
         self.optimizer.param_groups[0]["lr"] = learning_rate(step, updates, self.conf)
         self.optimizer.step()
+        self.forget()
         self._hand_over()
         self._keep_statistics(bad)
         decay = min(self.conf.ema, (step + 1) / (step + 10))
@@ -86,8 +91,13 @@ class Part:
     def _gradient(self, fabric: Fabric) -> Tensor:
         several = fabric.world_size > 1  # some rank may have what this one lacks
         self.reached = [was or several or p.grad is not None for was, p in zip(self.reached, self.params, strict=True)]
-        whole = _joined([zero if p.grad is None else p.grad for p, zero in zip(self.params, self.zeros, strict=True)])
-        self.forget()
+        if not all(self.reached):
+            for graphs in self.graphs:
+                self.reached = [was or there for was, there in zip(self.reached, graphs.reached, strict=True)]
+        whole: Any = self.weights.grad  # of replays
+        if whole is None or any(p.grad is not None for p in self.params):
+            others = _joined([zero if p.grad is None else p.grad for p, zero in zip(self.params, self.zeros, strict=True)])
+            whole = others if whole is None else whole + others
         return fabric.all_reduce(whole, reduce_op="sum") if several else whole  # type: ignore[return-value]
 
     def _hand_over(self) -> None:
@@ -128,4 +138,6 @@ class Part:
         torch._foreach_copy_(self.params, _apart(average[0], self.params))
         for mine, mean in zip(self.statistics, average[1:], strict=True):
             mine.copy_(mean)
+        for graphs in self.graphs:
+            graphs.whole = None
         self.module.eval()
