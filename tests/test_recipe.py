@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -140,8 +141,9 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
         def forward(ctx, recording, *wanted):
             counts["replayed"] += 1
             own = [t for t in recording.inputs if t.requires_grad]
+            ctx.recording, params = recording, recording.params if recording.whole else wanted[: len(wanted) - len(own)]
             with torch.enable_grad():
-                ctx.made, ctx.wanted = recording.run(*recording.inputs), [*wanted[: len(wanted) - len(own)], *own]
+                ctx.made, ctx.wanted = recording.run(*recording.inputs), [*params, *own]
             out = tuple(o.detach() for o in ctx.made)
             ctx.mark_non_differentiable(*(o for o, made in zip(out, ctx.made, strict=True) if not made.requires_grad))
             return out
@@ -149,13 +151,17 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
         @staticmethod
         def backward(ctx, *slopes):
             pairs = [(o, slope) for o, slope in zip(ctx.made, slopes, strict=True) if o.requires_grad]
-            return None, *torch.autograd.grad([o for o, _ in pairs], ctx.wanted, [s for _, s in pairs], allow_unused=True)
+            grads = torch.autograd.grad([o for o, _ in pairs], ctx.wanted, [s for _, s in pairs], allow_unused=True)
+            count = len(ctx.recording.params)
+            return None, *([graphs.joined(grads[:count], ctx.wanted[:count]), *grads[count:]] if ctx.recording.whole else grads)
 
-    def record(run, params, inputs, pool):
+    def record(run, params, inputs, pool, whole):
         counts["recorded"] += 1
-        return SimpleNamespace(run=run, inputs=[t.detach().clone().requires_grad_(t.requires_grad) for t in inputs], grads=[])
+        copies = [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
+        return SimpleNamespace(run=run, inputs=copies, grads=[], whole=whole, params=params, reached=[True] * len(params))
 
     monkeypatch.setattr(graphs, "Pool", list)
+    monkeypatch.setattr(graphs, "_leaves", lambda model: contextlib.nullcontext({p: p for p in model.parameters()}))
     monkeypatch.setattr(graphs, "Recording", record)
     monkeypatch.setattr(graphs, "_Replay", Computed)
     monkeypatch.setattr(train, "recordable", lambda fabric: True)
