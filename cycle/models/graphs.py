@@ -162,9 +162,9 @@ class Graphs:
     def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
         params = [p for p in self.params if p.requires_grad]
         own = [t for t in inputs if t.requires_grad]
-        if not params + own or not self._may():
+        if not params + own or len(params) not in (0, len(self.params)) or not self._may():
             return self.function(model, *inputs)
-        whole = self.whole if params and len(params) == len(self.params) else None
+        whole = self.whole if params else None
         shapes = ((t.shape, t.dtype, t.requires_grad) for t in inputs)
         key = (torch.is_autocast_enabled("cuda"), model.training, len(params), whole is not None, *shapes)
         if key not in self.ready and not self._recorded(key, model, params, inputs, whole is not None):
