@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 import torch
 
+from cycle import rounds
 from cycle.bench import train
 from cycle.config import ROOT, available
+from cycle.device import fabric
 from cycle.models import graphs
 from cycle.use import open_finished
 from tests.command import SMOKE, cycle
@@ -176,6 +178,21 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
     # two (three networks and one); of each objective alone.
     assert counts["recorded"] >= 8 and counts["replayed"] == 2 * 12 * (2 + 1.5 + 2) + 2 * (2 * 4 + 12 * 4)
     assert result["cycle"]["over_parts"] > 0
+
+
+def test_rounds_fill_the_same_models_where_steps_are_recorded(finished, monkeypatch):
+    """Recordings belong to their memory."""
+    monkeypatch.setattr(rounds, "recordable", lambda fabric: True)
+    exp = open_finished(finished)
+    exp = replace(exp, config=replace(exp.config, graphs=True))
+    models = rounds.RoundModels(exp, fabric("cpu", "32"))
+    first = models.of(exp.round(0))
+    places = [p.data_ptr() for model in (first.asr, first.tts) for p in model.parameters()]
+    again = models.of(exp.round(1))
+    assert again is first and places == [p.data_ptr() for model in (again.asr, again.tts) for p in model.parameters()]
+    for mine, saved in zip((again.asr, again.tts), ("asr", "tts"), strict=True):
+        weights = torch.load(exp.round(1) / saved / "model.pth", weights_only=True)
+        assert all(torch.equal(value, weights[name]) for name, value in mine.model.state_dict().items())
 
 
 def test_no_leak_between_pools(finished):

@@ -31,7 +31,7 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 
 FIRST = 3  # steps that are not timed
-NOTED = 16  # steps whose kernels are noted
+NOTED = 16  # steps whose kernels are noted: two turns of a recipe whose rarest objectives come on every eighth
 REPLAYED = "ours, replayed (graphs)"
 
 
