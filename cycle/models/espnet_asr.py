@@ -16,12 +16,11 @@ from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.log import log
-from cycle.models import attention, ctc_search, encoder, hybrid, sampling
+from cycle.models import attention, ctc_logp, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
 from cycle.models.augment import vary
 from cycle.models.checkpoint import load_weights, save, task_args
-from cycle.models.ctc_search import NEVER
 from cycle.models.espnet import ASRTask
 from cycle.models.graphs import Graphs, Recorded
 from cycle.models.noise import quiet
@@ -71,7 +70,7 @@ class EspnetRecognizer(nn.Module):
     def use_graphs(self, on: bool = True) -> None:
         """From now on, `loss` in training and `logp` by CTC pad to few shapes, and replay them if `on`; batches should have few, too."""
         if hybrid.is_recordable(self.model):
-            recorded: dict[str, Recorded] = {"outputs": hybrid.outputs, "emissions": hybrid.emissions}
+            recorded: dict[str, Recorded] = {"losses": hybrid.on_device, "logp": hybrid.text_logp}
             self.graphs = {name: Graphs(function, self.model, on) for name, function in recorded.items()}
         elif on:
             log.info("graphs: not every step of this recogniser is the same (no plain CTC/attention model, or layers are dropped)")
@@ -140,7 +139,7 @@ class EspnetRecognizer(nn.Module):
         if hybrid.is_hybrid(self.model):
             if own_inputs:
                 assert self._decoder
-            each, stats = self._each(batch.speech, batch.texts, own_inputs, None if own_inputs else self.graphs.get("outputs"))
+            each, stats = self._each(batch.speech, batch.texts, own_inputs, None if own_inputs else self.graphs.get("losses"))
             value = each.mean()
             return Loss(value, len(batch.texts), {"loss": value.detach(), **stats})
         if own_inputs:
@@ -164,20 +163,22 @@ class EspnetRecognizer(nn.Module):
         self, speech: Speech, texts: Sequence[str], own_inputs: float = 0.0, graphs: Graphs | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         """(B n,) losses of n texts an utterance, and what to log."""
-        ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
         heard = self._heard(self._varied(speech))
         if graphs:  # as wide as this batch can become, whatever the tempo
             heard = heard.wide(round_up(math.ceil(speech.feats.size(1) * (1 + self.augment.speed)), SHORTEST))
-            ids = nn.functional.pad(ids, (0, round_up(ids.size(1), TOKENS) - ids.size(1)), value=IGNORE)
-        return hybrid.losses(self.model, heard, ids, lengths, own_inputs, graphs)
+        return hybrid.losses(self.model, heard, *self._targets(texts, graphs), own_inputs, graphs)
+
+    def _targets(self, texts: Sequence[str], graphs: Graphs | None = None) -> tuple[Tensor, Tensor]:
+        """(N, L) ids on the host, IGNORE behind a text, and (N,) lengths; of few widths where steps are recorded."""
+        ids, lengths = self.vocabulary.encode(texts, padding=IGNORE)
+        lacking = round_up(ids.size(1), TOKENS) - ids.size(1) if graphs else 0
+        return nn.functional.pad(ids, (0, lacking), value=IGNORE), lengths
 
     def emissions(self, speech: Speech) -> tuple[Tensor, Tensor]:
         """(B, T', V) CTC log-probabilities and (B,) their lengths."""
         assert self._ctc
-        heard, graphs = self._heard(speech), self.graphs.get("emissions")
-        if graphs:
-            heard = heard.wide(max(SHORTEST, speech.feats.size(1)))
-        return (graphs or hybrid.emissions)(self.model, heard.feats, heard.lengths)
+        out, frames = self._encode(speech)
+        return self._ctc.log_softmax(out), frames
 
     @torch.no_grad()
     def look(self, speech: Speech, text: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -252,12 +253,6 @@ class EspnetRecognizer(nn.Module):
             self._joint = (key, beams.to(next(model.parameters()).device).eval())
         return self._joint[1]
 
-    def _lattice(self, emissions: Tensor, temperature: float) -> Tensor:
-        """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
-        logp = emissions.float() / temperature
-        end = torch.arange(logp.size(-1), device=logp.device) == self.model.eos
-        return logp.masked_fill(end, NEVER).log_softmax(-1)
-
     @torch.no_grad()
     def sample(self, speech: Speech, n: int = 1, temperature: float = 1.0, by: Branch = "ctc") -> list[list[str]]:
         """Ancestral sampling: CTC paths frame by frame, collapsed; attention token by token, up to the end token."""
@@ -268,9 +263,9 @@ class EspnetRecognizer(nn.Module):
                 flat = attention.sample(self._decoder, memory, frames, self.model.eos, temperature)
                 rows = [flat[i * n : (i + 1) * n] for i in range(len(out))]
             elif temperature == 0:
-                rows = [[ids] * n for ids in ctc_search.greedy(self._lattice(self._ctc.log_softmax(out), 1.0), lengths)[0]]
+                rows = [[ids] * n for ids in ctc_search.greedy(hybrid.lattice(self.model, self._ctc.log_softmax(out)), lengths)[0]]
             else:
-                rows = sampling.ctc_paths(self._lattice(self._ctc.log_softmax(out), temperature), lengths, n)
+                rows = sampling.ctc_paths(hybrid.lattice(self.model, self._ctc.log_softmax(out), temperature), lengths, n)
         return [[self.vocabulary.decode(ids) for ids in row] for row in rows]
 
     def logp(self, speech: Speech, texts: Sequence[Sequence[str]], by: Branch = "ctc", temperature: float = 1.0) -> Tensor:
@@ -287,10 +282,22 @@ class EspnetRecognizer(nn.Module):
                 ids, id_lengths = self.vocabulary.encode(flat, out.device)
                 value = attention.logp(self._decoder, memory, frames, ids, id_lengths, self.model.eos, temperature)
             else:
-                emissions, lengths = self.emissions(speech)
-                lattice = self._lattice(emissions, temperature).repeat_interleave(n, 0)
-                value = hybrid.ctc_logp(lattice, lengths.cpu().repeat_interleave(n), *self.vocabulary.encode(flat))
+                value = self._ctc_logp(speech, flat, temperature)
         return value.view(len(texts), n)
+
+    def _ctc_logp(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
+        """(B n,) CTC log-probability of n texts an utterance."""
+        graphs = self.graphs.get("logp") if temperature == 1 else None  # which would be recorded, too
+        ids, lengths = self._targets(texts, graphs)
+        if graphs:
+            assert self._ctc
+            heard, device = self._heard(speech).wide(max(SHORTEST, speech.feats.size(1))), speech.feats.device
+            sent = (ids.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+            (value,) = graphs(self.model, heard.feats, heard.lengths, *sent)
+            return value
+        n, (scores, frames) = len(texts) // len(speech.feats), self.emissions(speech)
+        logp = hybrid.lattice(self.model, scores, temperature).repeat_interleave(n, 0)
+        return ctc_logp.by_torch(logp, frames.cpu().repeat_interleave(n), ids, lengths)
 
     def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
         """(B, L, V) straight-through one-hots of texts that `sample(by="attention")` drew; the decoder's own history counts as given."""

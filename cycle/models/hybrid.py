@@ -2,7 +2,7 @@
 
 ESPnet's own `forward` asks the device for numbers dozens of times, some of them for every utterance of a batch (the length of its text, to
 cut it; which of its tokens are padding). Here texts are cut on the host, which knows them, and the one number that torch must have, how
-many frames there are, is asked for once.
+many frames there are, is asked for once; not even that where steps are recorded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cycle.data.types import Speech
-from cycle.models import attention, encoder
+from cycle.models import attention, ctc_logp, encoder
+from cycle.models.ctc_search import NEVER
 from cycle.models.espnet import ESPnetASRModel
 from cycle.models.graphs import Graphs, is_steady
 from cycle.models.recognizer import UNFIT
@@ -30,7 +31,7 @@ def is_hybrid(model: Any) -> bool:
 
 
 def is_recordable(model: Any) -> bool:
-    """Whether `outputs` is the same sequence of operations for every batch of a shape: nothing in it asks the device."""
+    """Whether `on_device` is the same sequence of operations for every batch of a shape: nothing in it asks the device."""
     plain = is_hybrid(model) and encoder.is_plain(model) and (model.ctc_weight == 1 or attention.is_plain(model.decoder))
     return plain and is_steady(model)
 
@@ -62,10 +63,19 @@ def outputs(
     return tuple(found)
 
 
-def emissions(model: Any, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T', V) CTC log-probabilities of speech, and (B,) their lengths."""
+def lattice(model: Any, scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """(B, T', V) CTC log-probabilities, without the sentence end, which CTC never has to say."""
+    logp = scores.float() / temperature
+    end = torch.arange(logp.size(-1), device=logp.device) == model.eos
+    return logp.masked_fill(end, NEVER).log_softmax(-1)
+
+
+def text_logp(model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor) -> tuple[Tensor]:
+    """(B n,) CTC log-probability of n texts an utterance: (B n, L) tokens and (B n,) how many, with `sizes` on the device."""
     out, frames, _ = encoder.encode(model, feats, lengths)
-    return model.ctc.log_softmax(out), frames
+    n = len(ids) // len(feats)
+    logp = lattice(model, model.ctc.log_softmax(out)).repeat_interleave(n, 0)
+    return (ctc_logp.by_steps(logp, frames.repeat_interleave(n), ids, sizes),)
 
 
 def _ctc_scores(ctc: Any, out: Tensor) -> Tensor:
@@ -83,50 +93,50 @@ def losses(
         speech: what `encoder.augmented` returns, of B utterances.
         ids: (B n, L) tokens on the host, attention.IGNORE behind a text; lengths: (B n,) on the host.
         own_inputs: share of the decoder's inputs that it draws itself.
-        graphs: recordings of `outputs`.
+        graphs: recordings of `on_device`.
 
     Returns:
         (B n,) losses, 0 from CTC where a text does not fit; what to log.
     """
-    device, share = speech.feats.device, model.ctc_weight
-    sizes, n = lengths.to(device, non_blocking=True), len(ids) // len(speech.feats)
-    inputs, targets = attention.bordered(ids.to(device, non_blocking=True), sizes, model.eos)
-    given = (speech.feats, speech.lengths, inputs, sizes + 1)
-    frames, *found = graphs(model, *given) if graphs else outputs(model, *given, own_inputs=own_inputs)
-    each, stats = torch.zeros((), device=device), dict[str, Tensor]()
+    device = speech.feats.device
+    given = (model, speech.feats, speech.lengths, ids.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+    if graphs:
+        each, *shown = graphs(*given)
+        shown = [value.clone() for value in shown]  # the next replay writes where they lie
+    else:
+        each, *shown = on_device(*given, own_inputs, (ids, lengths))
+    names = ("loss_att", "acc") * (model.ctc_weight < 1) + ("loss_ctc",) * (model.ctc_weight > 0)
+    return each, dict(zip(names, shown, strict=True))
+
+
+def on_device(
+    model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor, own_inputs: float = 0.0,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """What `losses` returns, the values to log without their names.
+
+    Args:
+        known: tokens and how many, on the host. With them, torch's CTC has what it waits for; without, nothing asks the device.
+    """
+    inputs, targets = attention.bordered(ids, sizes, model.eos)
+    frames, *found = outputs(model, feats, lengths, inputs, sizes + 1, own_inputs)
+    n, share = len(ids) // len(feats), model.ctc_weight
+    each, shown = torch.zeros((), device=ids.device), list[Tensor]()
     if share < 1:
         scores = found.pop(0)
         loss = attention.smoothed(scores, targets, model.criterion_att.smoothing)
         each = each + (1 - share) * loss
-        stats |= {"loss_att": loss.detach().mean(), "acc": attention.accuracy(scores, targets)}
+        shown += [loss.detach().mean(), attention.accuracy(scores, targets)]
     if share > 0:
-        there = frames.cpu().repeat_interleave(n)  # torch's CTC waits anyway, so all else was given to the device before
-        last, *inner = (_ctc_loss(logp.repeat_interleave(n, 0), there, ids, lengths) for logp in found)
+        there = frames.cpu() if known else frames  # waits for what the device was given, which is all that comes before torch's CTC
+        last, *inner = (_ctc_loss(logp.repeat_interleave(n, 0), there.repeat_interleave(n), ids, sizes, known) for logp in found)
         loss = (1 - model.interctc_weight) * last + model.interctc_weight * torch.stack(inner).mean(0) if inner else last
         each = each + share * loss
-        stats |= {"loss_ctc": loss.detach().mean()}
-    return each, stats
+        shown += [loss.detach().mean()]
+    return each, *shown
 
 
-def _ctc_loss(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+def _ctc_loss(logp: Tensor, frames: Tensor, ids: Tensor, sizes: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
     """(B,) CTC losses, 0 where a text does not fit."""
-    value = ctc_logp(logp, frames, ids.clamp(min=0), lengths)
+    value = ctc_logp.by_torch(logp, frames, *known) if known else ctc_logp.by_steps(logp, frames, ids, sizes)
     return -value.masked_fill(value <= UNFIT, 0.0)
-
-
-def ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
-    """Log-probability of texts, all CTC paths summed, with gradient.
-
-    Args:
-        logp: (B, T', V) log-probabilities.
-        frames: (B,), ids: (B, L), lengths: (B,), all three on the host, where torch wants to have the lengths.
-
-    Returns:
-        (B,) on the device; UNFIT and no gradient where the frames do not suffice.
-    """
-    repeats = ((ids[:, 1:] == ids[:, :-1]) & (torch.arange(1, ids.size(1)) < lengths[:, None])).sum(1)
-    fits = (frames >= lengths + repeats).to(logp.device, non_blocking=True)
-    sent = ids.to(logp.device, non_blocking=True)
-    sizes: Any = (tuple(frames.tolist()), tuple(lengths.tolist()))  # as tensors, CUDA may want them on the device
-    value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, *sizes, reduction="none", zero_infinity=True)
-    return torch.where(fits, -value, torch.full_like(value, UNFIT))  # torch would say 0
