@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -134,7 +135,7 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
     run = replace(exp.config.run, checkpoint_seconds=1e9)
 
     def trainer(some: list[Task], folder: Path, count: int = steps) -> Trainer:
-        """Ready to go on where everything that happens once has happened."""
+        """Ready to do again what it has done once: everything that happens once has happened."""
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if exp.config.graphs:
             for model in (asr, tts):
@@ -142,7 +143,10 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
         parts: Any = {"asr": (asr, exp.config.rounds.asr), "tts": (tts, exp.config.rounds.tts)}
         first = steps if recordable(runner) else FIRST
         made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, first, exp.config.seed, run, runner)
+        starts = [(model, copy.deepcopy(model.state_dict())) for model in (asr.model, tts.tts)]
         made.fit()
+        for model, start in starts:  # others would speak at other lengths, to be recorded first
+            model.load_state_dict(start)
         return replace(made, updates=count)
 
     def step(some: list[Task], folder: Path) -> float:

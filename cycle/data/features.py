@@ -12,9 +12,10 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ SHIFT, SCALE, FLOOR = 6.0, 2.0, 1e-5
 SHARD = 256  # utterances
 LAYOUTS, OPEN = 4096, 64  # files whose layout is remembered, and that are held open
 FRAMES_PER_TOKEN = 12
+FEATS, PITCH = ".feats.npy", ".f0.npy"
 F0_RANGE = (60.0, 500.0)  # Hz
 Array = NDArray[np.float32]
 
@@ -133,10 +135,10 @@ class ShardWriter:
         self.f0.append(f0.astype(np.float16) if f0 is not None else np.zeros(len(feats), np.float16))
 
     def close(self) -> None:
-        with atomic_write(self.stem.with_suffix(".feats.npy"), "wb") as handle:
+        with atomic_write(self.stem.with_suffix(FEATS), "wb") as handle:
             # Row by row: mels come transposed, and numpy would keep that order on disk, where rows are read one by one.
             np.save(handle, np.ascontiguousarray(np.concatenate(self.feats)) if self.feats else np.zeros((0, 1), np.float16))
-        with atomic_write(self.stem.with_suffix(".f0.npy"), "wb") as handle:
+        with atomic_write(self.stem.with_suffix(PITCH), "wb") as handle:
             np.save(handle, np.concatenate(self.f0) if self.f0 else np.zeros(0, np.float16))
         write_table(self.stem.with_suffix(".arrow"), self.rows, self.schema)
 
@@ -156,26 +158,47 @@ class FeatureStore:
         self._stems = [str(file.with_suffix("")) for file in files]
         self._layout, self._open = lru_cache(LAYOUTS)(_layout), lru_cache(OPEN)(_Open)
         self._ends = np.cumsum(self.table.sizes, dtype=np.int64).tolist()  # of each file's utterances
+        self._begins = lru_cache(LAYOUTS)(partial(_first_frames, self.frames, self._ends))
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def feats(self, index: int) -> NDArray[np.float16]:
-        return self._read(index, ".feats.npy")
+        """(T, M) of one utterance."""
+        return self._one(index, pitch=False)
 
     def f0(self, index: int) -> NDArray[np.float16]:
-        return self._read(index, ".f0.npy")
+        """(T,) of one utterance, log pitch."""
+        return self._one(index, pitch=True)
 
-    def _read(self, index: int, suffix: str) -> NDArray[np.float16]:
-        """Read, not mapped: pages of a mapped file count as this process's memory, and a large pool would grow into it."""
-        shard = bisect_right(self._ends, index)
-        file, first = self._stems[shard] + suffix, self._ends[shard] - self.table.sizes[shard]
-        offset, width = self._layout(file)
-        before = int(self.frames[first:index].sum(dtype=np.int64))  # summed up when asked for: a shard is short, a pool is not
-        frames, row = int(self.frames[index]), math.prod(width) * np.dtype(np.float16).itemsize
-        held = self._open(file)  # by name: a thread beside this one may push the file out of the cache, which closes what nobody holds
-        values = os.pread(held.handle, frames * row, offset + before * row)  # one call, and threads share no place in the file
-        return np.frombuffer(values, np.float16).reshape(frames, *width)
+    def _one(self, index: int, pitch: bool) -> NDArray[np.float16]:
+        out = np.zeros((1, self.frames[index], *self.shape(pitch)), np.float16)
+        self.read(np.array([index]), out, [0], pitch)
+        return out[0]
+
+    def shape(self, pitch: bool = False) -> tuple[int, ...]:
+        """Of one frame: (M,), of pitch ()."""
+        return self._layout(self._stems[0] + (PITCH if pitch else FEATS))[1]
+
+    def read(self, rows: NDArray[np.integer[Any]], out: NDArray[np.float16], places: Sequence[int], pitch: bool = False) -> None:
+        """Reads utterances into a batch, (B, T, M) or, of pitch, (B, T): utterance `rows[n]` to the beginning of `out[places[n]]`.
+
+        Not mapped: pages of a mapped file count as this process's memory, and a large pool would grow into it.
+        """
+        suffix, size = PITCH if pitch else FEATS, out.itemsize * math.prod(out.shape[2:])
+        for row, frames, place in zip(rows.tolist(), self.frames[rows].tolist(), places, strict=True):
+            shard = bisect_right(self._ends, row)
+            file, first = self._stems[shard] + suffix, self._ends[shard] - self.table.sizes[shard]
+            start = self._layout(file)[0] + int(self._begins(shard)[row - first]) * size
+            held = self._open(file)  # by name: a thread beside this one may push the file out of the cache, which closes what nobody holds
+            got = os.preadv(held.handle, [out[place, :frames]], start)  # one call, and threads share no place in the file
+            assert got == frames * size, f"{file} is short"
+
+
+def _first_frames(frames: NDArray[np.int32], ends: Sequence[int], shard: int) -> NDArray[np.int32]:
+    """(n,) where each utterance of a shard begins in its file. Summed up when asked for: a shard is short, a pool is not."""
+    sizes = frames[ends[shard - 1] if shard else 0 : ends[shard]]
+    return np.cumsum(sizes, dtype=np.int32) - sizes
 
 
 class _Open:

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import sys
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,6 +40,11 @@ class Pages:
         """Says that a value was read, of a row counted through all files."""
         self._touched.add(bisect_right(self._ends, row))
         self._count(ALONE)
+
+    def read_rows(self, rows: Sequence[int]) -> None:
+        """Says that single values were read, of rows counted through all files."""
+        self._touched.update([bisect_right(self._ends, row) for row in rows])
+        self._count(ALONE * len(rows))
 
     def read(self, values: int) -> None:
         """Says that many values were read, of any file."""

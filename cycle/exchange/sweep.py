@@ -11,7 +11,8 @@ import torch
 
 from cycle.data.batch import Batch
 from cycle.log import log, progress
-from cycle.train.streams import Stream, by_frames, collate
+from cycle.train.collate import collate
+from cycle.train.streams import Stream, by_frames
 
 AHEAD = 2  # batches read while one is at work
 

@@ -12,6 +12,7 @@ from cycle.data.batch import within
 
 BLANK = 0
 NEVER = -1e30  # a log-probability; sums of it stay finite
+FACTOR = 1_000_003  # of the hash of a prefix
 
 
 def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
@@ -51,42 +52,37 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
     Each frame, a prefix either stays (a blank, or its last token repeated) or grows by a token. A grown prefix that equals another one that
     stayed is the same hypothesis: equality is found by a hash of the prefix, and the probabilities are added.
     """
-    B, T, V = logp.shape
+    (B, _, V), device = logp.shape, logp.device
     W, K = beam, min(top_k, V - 1)
-    device = logp.device
-    rows = torch.arange(B, device=device)[:, None]
     logp = _ended(logp.float(), lengths)
     tops, tokens = logp[..., 1:].topk(K, dim=-1)  # for all frames at once: what is in the loop costs a launch a frame
-    tokens = tokens + 1
+    tokens = torch.nn.functional.pad(tokens + 1, (0, 1))  # and one more, 0, for a prefix that stays
+    # What comes of a frame, W prefixes that stay and W K that grow: whose they are, and where in `tokens` what they say is.
+    origin = torch.cat([torch.arange(W, device=device), torch.arange(W * K, device=device) // K])
+    said = torch.cat([torch.full((W,), K, device=device), torch.arange(W * K, device=device) % K])
     blank = torch.full((B, W), NEVER, device=device)  # log-probability of the paths that end in a blank
     blank[:, 0] = 0.0
-    token = torch.full((B, W), NEVER, device=device)  # of those that end in the last token
+    token = torch.full((B, W), NEVER, device=device)  # of those that end in the last token; NEVER for a prefix without any
     last = torch.zeros((B, W), dtype=torch.long, device=device)
-    key = torch.zeros((B, W), dtype=torch.long, device=device)
-    key += torch.arange(W, device=device) * -7919 * (blank < -1)  # unused places must not look equal
+    key = (torch.arange(W, device=device) * -7919).repeat(B, 1)  # unused places must not look equal
     parents: list[Tensor] = []  # per frame (B, W): place in the frame before
     grown: list[Tensor] = []  # per frame (B, W): token added, 0 for none
-    for t in range(T):
-        frame, top, ids = logp[:, t], tops[:, t], tokens[:, t]
+    for frame, top, ids in zip(logp.unbind(1), tops.unbind(1), tokens.unbind(1), strict=True):
         total = torch.logaddexp(blank, token)
+        grow = torch.where(ids[:, None, :K] == last[:, :, None], blank[:, :, None], total[:, :, None]) + top[:, None]  # (B, W, K)
+        equal = torch.add(ids[:, None, :K], key[:, :, None], alpha=FACTOR)[..., None] == key[:, None, None]  # (B, W, K, W)
+        merged = torch.where(equal, grow[..., None], NEVER).amax((1, 2))  # prefixes differ, so that one at most is equal
         stay_blank = total + frame[:, :1]
-        stay_token = torch.where(last > 0, token + frame.gather(1, last), torch.full_like(token, NEVER))
-        same = ids[:, None, :] == last[:, :, None]
-        grow = torch.where(same, blank[:, :, None], total[:, :, None]) + top[:, None, :]  # (B, W, K)
-        grow_key = key[:, :, None] * 1_000_003 + ids[:, None, :]
-        equal = grow_key[:, :, :, None] == key[:, None, None, :]  # (B, W, K, W)
-        merged = torch.where(equal, grow[..., None], torch.full((), NEVER, device=device)).flatten(1, 2).logsumexp(1)
-        stay_token = torch.logaddexp(stay_token, merged)
+        stay_token = torch.logaddexp(token + frame.gather(1, last), merged)
         grow = grow.masked_fill(equal.any(-1), NEVER)
-        scores = torch.cat([torch.logaddexp(stay_blank, stay_token), grow.flatten(1)], dim=1)
-        _, chosen = scores.topk(W, dim=1)
-        stays = chosen < W
-        place = torch.where(stays, chosen, (chosen - W) // K)
-        added = torch.where(stays, torch.zeros_like(chosen), ids.gather(1, ((chosen - W) % K).clamp(min=0)))
-        blank = torch.where(stays, stay_blank[rows, place], torch.full_like(blank, NEVER))
-        token = torch.where(stays, stay_token[rows, place], scores.gather(1, chosen))
-        last, before = torch.where(stays, last[rows, place], added), key[rows, place]
-        key = torch.where(stays, before, before * 1_000_003 + added)
+        best, chosen = torch.cat([torch.logaddexp(stay_blank, stay_token), grow.flatten(1)], dim=1).topk(W, dim=1)
+        place, added = origin[chosen], ids.gather(1, said[chosen])
+        stays = added == BLANK
+        blank = torch.where(stays, stay_blank.gather(1, place), NEVER)
+        token = torch.where(stays, stay_token.gather(1, place), best)
+        last = torch.where(stays, last.gather(1, place), added)
+        before = key.gather(1, place)
+        key = torch.where(stays, before, torch.add(added, before, alpha=FACTOR))
         parents.append(place)
         grown.append(added)
     return _trace(torch.logaddexp(blank, token), parents, grown)

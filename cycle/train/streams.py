@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cycle.data.batch import TOKENS, Batch, pad, round_up, speech_of
+from cycle.data.batch import Batch
 from cycle.data.features import FeatureStore, sounding
 from cycle.data.table import Column
+from cycle.train.collate import collate
 
 LONGEST = 256  # utterances in a batch at most
 
@@ -59,28 +60,6 @@ class Stream:
         columns = (self.utt_ids, self.spks, self.texts, self.durations, self.nbest)
         utt_ids, spks, texts, durations, nbest = Column.picked(columns, index)
         return Stream(self.name, utt_ids, spks, texts, self.frames[index], self.store, rows, durations, nbest)
-
-
-def collate(items: Sequence[tuple[Stream, int]], pitch: bool = True, width: int | None = None) -> Batch:
-    """Reads utterances of one or several streams into a batch on the host, where features stay as short as they are stored. It has what all
-    of them have.
-
-    Args:
-        pitch: whether anybody will want it; a synthesiser does.
-        width: frames of the batch, and few widths for durations too; None: those of the longest.
-    """
-    batch = Batch([s.utt_ids[i] for s, i in items], [s.spks[i] for s, i in items], [s.texts[i] for s, i in items])
-    if all(s.store is not None for s, _ in items):
-        batch.speech = speech_of([s.store.feats(s.rows[i]) for s, i in items], width)  # type: ignore[union-attr]
-        batch.f0 = pad([s.store.f0(s.rows[i]) for s, i in items], width) if pitch else None  # type: ignore[union-attr]
-    if all(s.durations is not None for s, _ in items):
-        durations = [s.durations[i] for s, i in items]  # type: ignore[index]
-        tokens = round_up(max(map(len, durations)) - 1, TOKENS) + 1 if width else None
-        batch.durations = pad(durations, tokens)
-        assert batch.speech is None or torch.equal(batch.durations.sum(1), batch.speech.lengths), "durations of other recordings"
-    if all(s.nbest is not None for s, _ in items):
-        batch.nbest = [s.nbest[i] for s, i in items]  # type: ignore[index]
-    return batch
 
 
 def by_frames(lengths: NDArray[np.integer[Any]], order: NDArray[np.int64], budget: int, most: int = LONGEST) -> list[NDArray[np.int64]]:

@@ -100,6 +100,13 @@ def test_store_returns_what_was_written(tmp_path):
         i = store.table.column("utt").index(name)
         np.testing.assert_allclose(store.feats(i), feats, atol=2e-3)
         np.testing.assert_allclose(store.f0(i), feats[:, 0], atol=2e-3)
+    batch = np.zeros((4, 20, 80), np.float16)
+    store.read(np.array([2, 0]), batch, [3, 1])
+    for place, row in ((3, 2), (1, 0)):
+        frames = len(store.feats(row))
+        np.testing.assert_array_equal(batch[place, :frames], store.feats(row))
+        assert not batch[place, frames:].any()
+    assert not batch[[0, 2]].any()
     both = FeatureStore(tmp_path, tmp_path)
     np.testing.assert_array_equal(both.feats(7), store.feats(2))
     assert both.frames.tolist() == store.frames.tolist() * 2

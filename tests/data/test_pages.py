@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -58,4 +59,6 @@ def test_of_many_files_those_are_dropped_that_were_read(tmp_path, row):
         texts[row]
     assert resident(read) > untouched[paths.index(read)]
     texts[row]
+    assert [resident(path) for path in paths] == untouched
+    texts.some(np.full(TOGETHER // ALONE, row))
     assert [resident(path) for path in paths] == untouched

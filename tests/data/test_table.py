@@ -37,6 +37,11 @@ def test_views_of_views(three):
     assert [row["utt"] for row in view.rows()] == ["u6", "u5"]
 
 
+def test_some_values_at_once(three):
+    column = three.column("utt")[[5, 1, 3, 0]]
+    assert column.some(np.array([3, 0, 0])) == [column[3], column[0], column[0]] and column.some(np.zeros(0, int)) == []
+
+
 def test_no_file_is_an_empty_table():
     empty = Table([], SCHEMA)
     assert len(empty) == 0 and empty.numbers("n").tolist() == [] and list(empty.column("utt")) == []

@@ -8,7 +8,8 @@ import torch
 
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.exchange.pools import recorded
-from cycle.train.streams import LONGEST, Mixture, Stream, by_frames, collate, even_cuts, seed_of, widths
+from cycle.train.collate import collate
+from cycle.train.streams import LONGEST, Mixture, Stream, by_frames, even_cuts, seed_of, widths
 
 
 def stream(name, n, tokens=4):
