@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cycle.data.pages import TOGETHER, Pages
+from cycle.data.pages import ALONE, TOGETHER, Pages
 from cycle.files import atomic_write
 
 Index = NDArray[np.int64]
 Places = NDArray[np.int32]  # of rows: half the memory, and two billion are enough
 MONITORED = 20_000  # utterances
+AT_ONCE = TOGETHER // ALONE  # values that are made objects together
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -51,6 +52,10 @@ class Column[T](Sequence[T]):
             self._pages.read_row(row)
             return value
         return Column(self._values, self._index[key], self._pages)
+
+    def __iter__(self) -> Iterator[T]:
+        for start in range(0, len(self), AT_ONCE):
+            yield from self.some(np.arange(start, min(start + AT_ONCE, len(self))))
 
     def some(self, keys: Index) -> list[T]:
         """Several values, which cost less together."""

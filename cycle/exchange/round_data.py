@@ -177,6 +177,6 @@ def _listed(name: str, pool: Stream, labels: Table, scores: str, known: NDArray[
 def _write_selection(work: Path, name: str, items: Table, chosen: Selection, columns: tuple[str, ...]) -> None:
     """What was kept, and what was not with the reason, as tables to read."""
     values = [items.column(c) for c in columns]
-    write_tsv(work / "selection" / f"{name}_kept.tsv", columns, (tuple(v[i] for v in values) for i in memoryview(chosen.kept)))
+    write_tsv(work / "selection" / f"{name}_kept.tsv", columns, zip(*(v[chosen.kept] for v in values), strict=True))
     rows = ((values[0][i], reason, *(v[i] for v in values[1:])) for i, reason in chosen.rejected())
     write_tsv(work / "selection" / f"{name}_rejected.tsv", (columns[0], "reason", *columns[1:]), rows)

@@ -33,27 +33,30 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
     device = logp.device
     states = torch.zeros((B, S), dtype=torch.long, device=device)
     states[:, 1::2] = targets.clamp(min=0)
-    emit = logp.gather(2, states[:, None, :].expand(B, T, S))
-    skip = torch.zeros((B, S), dtype=torch.bool, device=device)
-    skip[:, 3::2] = targets[:, 1:] != targets[:, :-1]
-    score = torch.full((B, S), NEVER, device=device)
-    score[:, :2] = emit[:, 0, :2]
-    steps = torch.zeros((B, T, S), dtype=torch.uint8, device=device)
-    for t in range(1, T):
-        one = torch.nn.functional.pad(score[:, :-1], (1, 0), value=NEVER)
-        two = torch.nn.functional.pad(score[:, :-2], (2, 0), value=NEVER).masked_fill(~skip, NEVER)
-        best, step = torch.stack([score, one, two]).max(0)
-        alive = (t < lengths)[:, None]
-        score = torch.where(alive, best + emit[:, t], score)
-        steps[:, t] = torch.where(alive, step, torch.zeros_like(step)).to(torch.uint8)
+    emit = logp.gather(2, states[:, None, :].expand(B, T, S)).transpose(0, 1).contiguous()
+    # From a state, from the one before, from the one before that: past a blank, to another token.
+    way = torch.zeros((B, S, 3), dtype=logp.dtype, device=device)
+    way[:, ::2, 0] = NEVER
+    way[:, 3::2, 0] = torch.where(targets[:, 1:] == targets[:, :-1], NEVER, 0.0)
+    # Two states more in front, and a frame before the first, in which all paths are at the second of these.
+    score = torch.full((T + 1, B, S + 2), NEVER, dtype=logp.dtype, device=device)
+    score[0, :, 1] = 0.0
+    came = []
+    for before, now, frame in zip(score[:-1].unbind(), score[1:].unbind(), emit.unbind(), strict=True):
+        best, step = (before.unfold(1, 3, 1) + way).max(-1)
+        torch.add(best, frame, out=now[:, 2:])
+        came.append(step)
     end = torch.stack([2 * target_lengths - 1, 2 * target_lengths], dim=1).clamp(min=0)
-    value, which = score.gather(1, end).max(1)
-    state = end.gather(1, which[:, None])[:, 0]
-    path = torch.zeros((B, T), dtype=torch.long, device=device)
-    for t in range(T - 1, -1, -1):
-        path[:, t] = state
-        state = state - steps[:, t].gather(1, state[:, None])[:, 0].long()
-    return path, value
+    last = lengths[None, :, None].expand(1, B, S)
+    value, which = score[..., 2:].gather(0, last)[0].gather(1, end).max(1)
+    state = end.gather(1, which[:, None])
+    behind = torch.arange(T, device=device)[:, None, None] >= lengths[:, None]  # the last state
+    back = (2 - torch.stack(came)).masked_fill(behind, 0)
+    path = []
+    for step in reversed(back.unbind()):
+        path.append(state)
+        state = state - step.gather(1, state)
+    return torch.cat(path[::-1], dim=1), value
 
 
 def durations(path: Tensor, lengths: Tensor, target_lengths: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import yaml
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cycle.config import model_file, read_yaml
 from cycle.errors import UserError
@@ -79,6 +80,18 @@ def save(folder: Path, module: nn.Module, args: argparse.Namespace | dict[str, A
     write_text(folder / "config.yaml", yaml.safe_dump(plain(values), allow_unicode=True, sort_keys=True))
     with atomic_write(folder / "model.pth", "wb") as handle:
         torch.save({k: v.detach().cpu() for k, v in module.state_dict().items()}, handle)
+
+
+DRAWING = {Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}  # that pass through a mode
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside, models are built without the random numbers that a checkpoint will replace: they take longer than all the rest."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in DRAWING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -20,7 +20,7 @@ from cycle.models import attention, ctc_logp, ctc_search, encoder, hybrid, sampl
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
 from cycle.models.augment import vary
-from cycle.models.checkpoint import load_weights, save, task_args
+from cycle.models.checkpoint import Unfilled, load_weights, save, task_args
 from cycle.models.espnet import ASRTask
 from cycle.models.graphs import Graphs, Recorded
 from cycle.models.noise import quiet
@@ -56,7 +56,8 @@ class EspnetRecognizer(nn.Module):
     def load(cls, folder: Path, n_mels: int, augment: Augment | None = None) -> EspnetRecognizer:
         """Opens `folder/{config.yaml,model.pth}`."""
         conf = read_yaml(folder / "config.yaml")
-        self = cls(Vocabulary(conf["token_list"]), n_mels, conf, augment)
+        with Unfilled():
+            self = cls(Vocabulary(conf["token_list"]), n_mels, conf, augment)
         load_weights(self.model, folder / "model.pth")
         return self
 

@@ -17,7 +17,7 @@ from cycle.device import send
 from cycle.errors import UserError
 from cycle.log import log
 from cycle.models import fastspeech, free_running, sampling, tacotron
-from cycle.models.checkpoint import load_weights, save, task_args
+from cycle.models.checkpoint import Unfilled, load_weights, save, task_args
 from cycle.models.espnet import AbsGANTTS, FastSpeech2, Tacotron2, TTSTask, tts_choices
 from cycle.models.graphs import Graphs, Recorded
 from cycle.models.noise import quiet
@@ -63,7 +63,8 @@ class EspnetSynthesizer(nn.Module):
     def load(cls, folder: Path, n_mels: int, voices: Voices) -> EspnetSynthesizer:
         """Opens `folder/{config.yaml,model.pth}`."""
         conf = read_yaml(folder / "config.yaml")
-        self = cls(Vocabulary(conf["token_list"]), voices, n_mels, conf)
+        with Unfilled():
+            self = cls(Vocabulary(conf["token_list"]), voices, n_mels, conf)
         load_weights(self.model, folder / "model.pth")
         return self
 

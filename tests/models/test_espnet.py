@@ -91,6 +91,20 @@ def test_load_round_trip(tmp_path):
         EspnetRecognizer.load(tmp_path / "asr", 80)
 
 
+def test_loading_draws_no_weights(tmp_path):
+    """They would be replaced at once, and take longer than reading them."""
+    models = recognizer(), synthesizer()
+    for model, name in zip(models, ("asr", "tts"), strict=True):
+        model.save(tmp_path / name)
+    state = torch.get_rng_state()
+    again = EspnetRecognizer.load(tmp_path / "asr", 80), EspnetSynthesizer.load(tmp_path / "tts", 80, models[1].voices)
+    assert torch.equal(torch.get_rng_state(), state)
+    for model, other in zip(models, again, strict=True):
+        torch.testing.assert_close(other.state_dict(), model.state_dict(), rtol=0, atol=0)
+    recognizer()
+    assert not torch.equal(torch.get_rng_state(), state)
+
+
 def test_logp_has_gradient_and_no_noise():
     model = recognizer().train()
     speech = batch().speech
