@@ -24,7 +24,7 @@ from cycle.log import log
 from cycle.models.align import duration_spread
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.graphs import recordable
-from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voices
+from cycle.models.pair import build_asr, build_tts, load_frame_model, read_voices, settle
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models
 from cycle.objectives.supervised import AsrSupervised, TtsSupervised
@@ -50,6 +50,7 @@ def train_frame_model(exp: Experiment, folder: Path, conf: FrameModel, stream: S
 def main(exp: Experiment) -> None:
     """Trains what is not trained yet and renames it into `round_00`."""
     fabric = make_fabric(exp.device, exp.config.precision)
+    settle()
     if "tts" in exp.config.models:
         lenders(exp)  # now, not after the pretraining
         paired = _spoken(exp, fabric)

@@ -23,7 +23,7 @@ from cycle.files import read_json, write_json
 from cycle.log import log
 from cycle.models.checkpoint import load_weights
 from cycle.models.graphs import recordable
-from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.models.pair import load_asr, load_tts, read_voices, settle
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin
 from cycle.objectives.recipe import objectives
@@ -37,6 +37,7 @@ FLOOR = 0.02  # dev error may always rise by this much: a few errors among few s
 def main(exp: Experiment) -> None:
     """Runs the rounds that are not there yet; leaves `round_NN` each, `rounds.json`, and `final` pointing at the best on dev."""
     fabric = make_fabric(exp.device, exp.config.precision)
+    settle()
     history = [_pretrained(exp, fabric), *(read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done() if n > 0)]
     stopped, models = None, RoundModels(exp, fabric)
     for number in range(len(history), exp.config.rounds.count + 1):

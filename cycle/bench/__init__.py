@@ -18,6 +18,7 @@ from cycle.eval.tables import NONE, plain
 from cycle.experiment import Experiment
 from cycle.files import write_json
 from cycle.log import setup
+from cycle.models.pair import settle
 
 type Row = dict[str, Any]
 SHOWN = (("first", 2, "first run, s"), ("seconds", 2, "seconds"), ("speed", 0, "times real time"), ("steps", 1, "steps/s"),
@@ -32,6 +33,7 @@ def main(options: argparse.Namespace) -> int:
         return importlib.import_module("cycle.bench.reward").main(options)  # type: ignore[no-any-return]
     device = resolve(options.device)
     exp = _experiment(options.path, device)
+    settle()
     measure = importlib.import_module(f"cycle.bench.{options.what}").measure
     result: dict[str, Any] = {}
     for part, found in measure(exp, options.utterances if options.what == "exchange" else options.steps):

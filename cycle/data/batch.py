@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from cycle.data.types import Speech
 TOKENS = 8  # where batches should have few shapes, texts are padded to a multiple of it
 
 
-@dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """A transcript with its natural-log score given the speech.
 
     By prefix beam search its probability, every CTC path summed; by greedy search that of the best path; by the others the score that

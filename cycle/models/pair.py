@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,18 @@ def try_models(config: Config) -> None:
             vectors = np.zeros((1, size), np.float32) if size else None
             voice = Voices(np.array(["nobody"]), (0.0, 1.0), (0.0, 1.0), vectors)
             _learn(build_tts(config, vocabulary, voice), config.features.n_mels, source.where)
+
+
+def settle() -> None:
+    """Imports what models are made of, and lets the garbage collector know that it stays.
+
+    Half a million objects, which it would walk through every few seconds, for as long as a GPU takes to transcribe a thousand utterances.
+    """
+    import cycle.models.espnet_asr
+    import cycle.models.espnet_tts  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def load_asr(folder: Path, config: Config, device: torch.device) -> EspnetRecognizer:

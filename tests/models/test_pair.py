@@ -1,5 +1,7 @@
 """Models are built once before anything runs, so that a mistake in their YAML is told at once."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from cycle import pretrain
 from cycle.config import ROOT, load
 from cycle.errors import UserError
 from cycle.log import log
-from cycle.models.pair import build_asr, try_models
+from cycle.models.pair import build_asr, settle, try_models
 from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
@@ -104,3 +106,12 @@ def test_checkpoints_are_opened_too(finished, tmp_path):
     torch.save(torch.load(asr / "model.pth", weights_only=True), tmp_path / "model.pth")
     with pytest.raises(UserError, match=r"model\.pth: is no checkpoint of this model"):
         try_models(config(f"asr.init={tmp_path}/model.pth"))
+
+
+def test_what_is_imported_stays():
+    """The garbage collector walks through what comes later."""
+    try:
+        settle()
+        assert gc.get_freeze_count() > 100_000 and len(gc.get_objects(2)) < 10_000
+    finally:
+        gc.unfreeze()
