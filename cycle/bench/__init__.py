@@ -22,8 +22,8 @@ from cycle.models.pair import settle
 
 type Row = dict[str, Any]
 SHOWN = (("first", 2, "first run, s"), ("seconds", 2, "seconds"), ("speed", 0, "times real time"), ("steps", 1, "steps/s"),
-         ("milliseconds", 1, "ms a step"), ("error", 3, "error"), ("loss", 3, "loss"), ("floor", 3, "floor"), ("traffic", 3, "traffic"),
-         ("ratio", 1, "times stock"))  # fmt: skip
+         ("milliseconds", 1, "ms a step"), ("error", 3, "error"), ("loss", 3, "loss"), ("apart", 4, "curve apart"), ("floor", 3, "floor"),
+         ("traffic", 3, "traffic"), ("ratio", 1, "times stock"))  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:

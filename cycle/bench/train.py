@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,9 +19,11 @@ from cycle.device import fabric
 from cycle.exchange.pools import align, open_pool
 from cycle.exchange.round_data import RoundData
 from cycle.experiment import Experiment
+from cycle.files import read_jsonl
 from cycle.log import log
 from cycle.models import stock
 from cycle.models.graphs import recordable
+from cycle.models.noise import hush
 from cycle.models.pair import build_asr, build_tts, load_aligner, load_asr, load_tts, read_voices
 from cycle.models.vocabulary import Vocabulary
 from cycle.objectives.base import Models, Origin, begin
@@ -32,6 +34,7 @@ from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 
 FIRST = 3  # steps that are not timed
+CURVE = 16  # steps whose losses are compared
 NOTED = 16  # steps whose kernels are noted: two turns of a recipe whose rarest objectives come on every eighth
 REPLAYED = "ours, replayed (graphs)"
 
@@ -40,8 +43,8 @@ def measure(exp: Experiment, steps: int) -> Iterator[tuple[str, Any]]:
     """Supervised training of fresh models of the experiment's sizes: ours and ESPnet's own trainer on the same batches.
 
     Yields:
-        as they are found: what is measured; `asr` and `tts`, each with `ratio` of steps a second, and the loss on the first batches
-        afterwards; `cycle` and `kernels`, see `_cycle`.
+        as they are found: what is measured; `asr` and `tts`, each with `ratio` of steps a second, and the losses of the first steps, taken
+        without training noise: with it, single runs of so few steps differ by a fifth; `cycle` and `kernels`, see `_cycle`.
     """
     aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
     vocabulary = Vocabulary.read(exp.vocabulary)
@@ -71,7 +74,8 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
     replays = recordable(runner)  # then all ways train on the same batches of few shapes
     mixture = Mixture({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=replays or conf.graphs)
     trimmed = _Trimmed({"paired": paired}, {"paired": 1.0}, conf.pretrain.batch_frames, conf.seed, even=mixture.even)
-    optimizer = replace(conf.pretrain.asr if name == "asr" else conf.pretrain.tts, warmup=0.0, floor=1.0)
+    usual = conf.pretrain.asr if name == "asr" else conf.pretrain.tts
+    optimizer = replace(usual, lr=usual.lr / 10, warmup=0.0, floor=1.0, ema=0.0)  # at the full rate curves jump without a warm-up
     objective = AsrSupervised() if name == "asr" else TtsSupervised()
 
     def fresh() -> Any:
@@ -79,17 +83,21 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         built = build_asr(conf, vocabulary) if name == "asr" else build_tts(conf, vocabulary, read_voices(exp))
         return built.to(runner.device).train()
 
-    def ours(model: Any, count: int) -> None:
+    def ours(model: Any, count: int, losses: list[float] | None = None) -> None:
         with TemporaryDirectory() as folder:
-            run = replace(conf.run, checkpoint_seconds=1e9)
+            run = replace(conf.run, checkpoint_seconds=1e9, log_every=conf.run.log_every if losses is None else 1)
             parts = {name: (model, optimizer)}
             tasks = [Task(name, objective, mixture if model.graphs else trimmed)]  # type: ignore[arg-type]
             Trainer(Path(folder), Path(folder), "bench", Models(model, model), parts, tasks, count, conf.seed, run, runner).fit()
+            if losses is not None:
+                losses += [line[f"{name}/loss"] for line in read_jsonl(Path(folder) / "metrics.jsonl")]
 
-    def theirs(model: Any, count: int) -> None:
+    def theirs(model: Any, count: int, losses: list[float] | None = None) -> None:
         adam = torch.optim.AdamW(model.parameters(), lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay)
         batches = islice(trimmed.batches(0, torch.device("cpu")), count)  # read ahead, as ours are
         inner = stock.Bare(model.tts) if name == "tts" else model.model
+        if losses is not None:
+            inner.register_forward_hook(lambda _, given, out: losses.append(float(out[0])))
         stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
 
     rows: dict[str, Row] = {}
@@ -102,9 +110,16 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         first, _ = timed(partial(work, model, steps if replays else FIRST), exp.device)
         model.load_state_dict(start)
         took, _ = timed(partial(work, model.train(), steps), exp.device)
-        model.graphs = {}
-        rows[title] = {"seconds": took, "steps": steps / took, "loss": _loss(model.eval(), objective, trimmed, runner)}
-        rows[title] |= {"first": first} if replays else {}
+        rows[title] = {"seconds": took, "steps": steps / took, **({"first": first} if replays else {})}
+        model.load_state_dict(start)
+        hush(model)
+        if graphs:
+            _record_at_once(model)
+        losses: list[float] = []
+        work(model.train(), min(steps, CURVE), losses)
+        rows[title] |= {"losses": losses, "loss": losses[-1]}
+        if work is ours:
+            rows[title]["apart"] = apart(losses, rows[ways[0][0]]["losses"])
         log.info("%s: %s: %.1f s for %d steps", name, title, took, steps)
     model = fresh()
     rows["ours"] |= top.row(counted(lambda: ours(model, FIRST)), steps / FIRST)
@@ -112,11 +127,9 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
     return with_ratios(rows, used, "ours")
 
 
-@torch.no_grad()
-def _loss(model: Any, objective: Any, mixture: Mixture, runner: Any) -> float:
-    """The loss on the first batches, without training noise."""
-    batches = [mixture.batch(n).to(runner.device) for n in range(4)]
-    return sum(float(objective(batch, Models(model, model), 0).value) for batch in batches) / len(batches)
+def apart(losses: Sequence[float], others: Sequence[float]) -> float:
+    """The largest difference of two curves, as a share of the second."""
+    return max(abs(mine - other) / abs(other) for mine, other in zip(losses, others, strict=True))
 
 
 def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, Any]]:

@@ -34,6 +34,16 @@ def _switch(layers: list[nn.Module], modes: list[bool]) -> None:
         object.__setattr__(layer, "training", mode)  # a module's own looks among parameters and layers first
 
 
+def hush(module: nn.Module) -> None:
+    """Switches dropout and SpecAugment off for good, in training too: for comparing steps."""
+    for layer in module.modules():
+        for rate in ("p", "dropout", "dropout_rate"):
+            if isinstance(getattr(layer, rate, None), float):
+                setattr(layer, rate, 0.0)
+        if getattr(layer, "specaug", None) is not None:
+            layer.specaug = None
+
+
 @contextlib.contextmanager
 def frozen(params: Iterable[nn.Parameter]) -> Iterator[None]:
     """None of these parameters receives a gradient inside the block; activations still carry them."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cycle import bench
-from cycle.bench import exchange
+from cycle.bench import exchange, train
 from cycle.files import read_json
 
 
@@ -23,3 +23,7 @@ def test_what_was_measured_before_an_error_is_kept(tmp_path, monkeypatch, capsys
     assert list(read_json(tmp_path / "found.json")) == ["utterances", "asr"]
     said = capsys.readouterr().out
     assert "1.50" in said and "so far" in said
+
+
+def test_curves_are_compared_by_hand():
+    assert train.apart([2.0, 1.0, 0.5], [2.0, 1.25, 0.4]) == pytest.approx(0.25)
