@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, kernel_seconds, timed
 from cycle.device import fabric
 from cycle.exchange.pools import align, open_pool
-from cycle.exchange.round_data import RoundData
+from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
 from cycle.files import read_jsonl
 from cycle.log import log
@@ -44,7 +45,7 @@ def measure(exp: Experiment, steps: int) -> Iterator[tuple[str, Any]]:
 
     Yields:
         as they are found: what is measured; `asr` and `tts`, each with `ratio` of steps a second, and the losses of the first steps, taken
-        without training noise: with it, single runs of so few steps differ by a fifth; `cycle` and `kernels`, see `_cycle`.
+        without training noise: with it, single runs of so few steps differ by a fifth; `cycle`, `kernels` and `round`, see `_cycle`.
     """
     aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
     vocabulary = Vocabulary.read(exp.vocabulary)
@@ -97,7 +98,7 @@ def _train(exp: Experiment, name: str, paired: Stream, vocabulary: Vocabulary, s
         batches = islice(trimmed.batches(0, torch.device("cpu")), count)  # read ahead, as ours are
         inner = stock.Bare(model.tts) if name == "tts" else model.model
         if losses is not None:
-            inner.register_forward_hook(lambda _, given, out: losses.append(float(out[0])))
+            inner.register_forward_hook(lambda _, given, out: losses.append(float(out[0].detach())))
         stock.train_epoch(inner, adam, (stock.inputs(model, batch) for batch in batches), exp.device)
 
     rows: dict[str, Row] = {}
@@ -137,7 +138,8 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
 
     Yields:
         `cycle`: `rows` with milliseconds a step (an objective that comes on every n-th step counts with an n-th of its own); `over_parts`,
-        the whole step over their sum; on a GPU `kernels`: `busy`, the share of the time in which they run, None if none was seen.
+        the whole step over their sum; on a GPU `kernels`: `busy`, the share of the time in which they run, None if none was seen; and
+        `round`, see `_round`.
     """
     runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
     listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
@@ -173,6 +175,28 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
         over = together / sum(alone.values())
         yield "cycle", {"rows": rows, "over_parts": over, "says": f"the step takes {over:.2f} times the sum of its parts"}
         if exp.device == "cuda":
-            share = kernel_seconds(trainer(tasks, folder, NOTED).fit) / NOTED / together
-            seen = f"they run {100 * share:.0f} % of the time" if share else "the profiler has seen none"
-            yield "kernels", {"busy": share or None, "says": seen}
+            noted = kernel_seconds(trainer(tasks, folder, NOTED).fit) / NOTED
+            seen = f"they run {100 * noted / together:.0f} % of the time" if noted else "the profiler has seen none"
+            yield "kernels", {"busy": noted / together or None, "says": seen}
+            yield "round", _round(exp, runner, folder, together, noted)
+
+
+def _round(exp: Experiment, runner: Fabric, folder: Path, step: float, noted: float) -> dict[str, Any]:
+    """A whole round, of an exchange and its updates.
+
+    Args:
+        step: seconds of one; noted: of which kernels run.
+
+    Returns:
+        `seconds`, and `busy`, the share of them in which kernels run, as `noted` has it.
+    """
+
+    def work(name: str) -> Callable[[], object]:
+        return lambda: exchange(exp, 1, exp.round(0), folder / name, runner)
+
+    timed(work("first"), exp.device)
+    wait, _ = timed(work("again"), exp.device)
+    busy, updates = kernel_seconds(work("noted")), exp.config.rounds.updates
+    seconds, share = wait + updates * step, (busy + updates * noted) / (wait + updates * step)
+    parts = f"{wait:.1f} s of exchange, in which kernels run {100 * busy / wait:.0f} % of the time, and {updates} updates"
+    return {"seconds": seconds, "busy": share, "exchange": wait, "says": f"{seconds:.0f} s: {parts}; in all {100 * share:.0f} %"}
