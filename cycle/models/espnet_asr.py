@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.log import log
-from cycle.models import attention, ctc_logp, ctc_search, encoder, hybrid, sampling
+from cycle.models import attention, ctc_search, encoder, hybrid, sampling
 from cycle.models.align import viterbi
 from cycle.models.attention import IGNORE
 from cycle.models.augment import vary
@@ -288,17 +289,15 @@ class EspnetRecognizer(nn.Module):
 
     def _ctc_logp(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
         """(B n,) CTC log-probability of n texts an utterance."""
+        assert self._ctc
         graphs = self.graphs.get("logp") if temperature == 1 else None  # which would be recorded, too
         ids, lengths = self._targets(texts, graphs)
+        heard, device = self._heard(speech), speech.feats.device
         if graphs:
-            assert self._ctc
-            heard, device = self._heard(speech).wide(max(SHORTEST, speech.feats.size(1))), speech.feats.device
-            sent = (ids.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
-            (value,) = graphs(self.model, heard.feats, heard.lengths, *sent)
-            return value
-        n, (scores, frames) = len(texts) // len(speech.feats), self.emissions(speech)
-        logp = hybrid.lattice(self.model, scores, temperature).repeat_interleave(n, 0)
-        return ctc_logp.by_torch(logp, frames.cpu().repeat_interleave(n), ids, lengths)
+            heard = heard.wide(max(SHORTEST, speech.feats.size(1)))
+        given = (heard.feats, heard.lengths, ids.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+        stepwise = partial(hybrid.text_logp, self.model, *given, temperature, (ids, lengths))
+        return (graphs(self.model, *given, otherwise=stepwise) if graphs else stepwise())[0]
 
     def soft_tokens(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
         """(B, L, V) straight-through one-hots of texts that `sample(by="attention")` drew; the decoder's own history counts as given."""

@@ -16,6 +16,7 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ DROPPING = ("layer_drop_rate", "stochastic_depth_rate", "attn_branch_drop_rate")
 ASKING = ("gradient_checkpoint_layers", "use_flash_attn")  # these look at values, or at the state of the generator
 
 type Recorded = Callable[..., tuple[Tensor, ...]]
+type Stepwise = Callable[[], tuple[Tensor, ...]]
 
 
 def recordable(fabric: Fabric) -> bool:
@@ -159,16 +161,22 @@ class Graphs:
         self._kept: list[Tensor] = []
         self._pool: Pool | None = None
 
-    def __call__(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, model: nn.Module, *inputs: Tensor, otherwise: Stepwise | None = None) -> tuple[Tensor, ...]:
+        """What the function returns.
+
+        Args:
+            otherwise: returns it too, step by step, where nothing is replayed; None: the function itself does.
+        """
+        stepwise = otherwise or partial(self.function, model, *inputs)
         params = [p for p in self.params if p.requires_grad]
         own = [t for t in inputs if t.requires_grad]
         if not params + own or len(params) not in (0, len(self.params)) or not self._may():
-            return self.function(model, *inputs)
+            return stepwise()
         whole = self.whole if params else None
         shapes = ((t.shape, t.dtype, t.requires_grad) for t in inputs)
         key = (torch.is_autocast_enabled("cuda"), model.training, len(params), whole is not None, *shapes)
         if key not in self.ready and not self._recorded(key, model, params, inputs, whole is not None):
-            return self.function(model, *inputs)
+            return stepwise()
         recording = self.ready[key]
         if whole is not None:
             self.reached = [was or now for was, now in zip(self.reached, recording.reached, strict=True)]

@@ -7,6 +7,7 @@ many frames there are, is asked for once; not even that where steps are recorded
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,12 +71,22 @@ def lattice(model: Any, scores: Tensor, temperature: float = 1.0) -> Tensor:
     return logp.masked_fill(end, NEVER).log_softmax(-1)
 
 
-def text_logp(model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor) -> tuple[Tensor]:
-    """(B n,) CTC log-probability of n texts an utterance: (B n, L) tokens and (B n,) how many, with `sizes` on the device."""
+type Known = tuple[Tensor, Tensor] | None  # tokens and how many, on the host: what torch's CTC waits for. Without, nothing asks the device
+
+
+def text_logp(
+    model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor, temperature: float = 1.0, known: Known = None
+) -> tuple[Tensor]:
+    """(B n,) CTC log-probability of n texts an utterance: (B n, L) tokens, anything behind a text, and (B n,) how many."""
     out, frames, _ = encoder.encode(model, feats, lengths)
     n = len(ids) // len(feats)
-    logp = lattice(model, model.ctc.log_softmax(out)).repeat_interleave(n, 0)
-    return (ctc_logp.by_steps(logp, frames.repeat_interleave(n), ids, sizes),)
+    logp, there = lattice(model, model.ctc.log_softmax(out), temperature), frames.cpu() if known else frames
+    return (_ctc_logp(logp.repeat_interleave(n, 0), there.repeat_interleave(n), ids, sizes, known),)
+
+
+def _ctc_logp(logp: Tensor, frames: Tensor, ids: Tensor, sizes: Tensor, known: Known) -> Tensor:
+    """(B,) log-probabilities of texts; `frames` are where the texts are."""
+    return ctc_logp.by_torch(logp, frames, *known) if known else ctc_logp.by_steps(logp, frames, ids, sizes)
 
 
 def _ctc_scores(ctc: Any, out: Tensor) -> Tensor:
@@ -100,24 +111,17 @@ def losses(
     """
     device = speech.feats.device
     given = (model, speech.feats, speech.lengths, ids.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
-    if graphs:
-        each, *shown = graphs(*given)
-        shown = [value.clone() for value in shown]  # the next replay writes where they lie
-    else:
-        each, *shown = on_device(*given, own_inputs, (ids, lengths))
+    stepwise = partial(on_device, *given, own_inputs, (ids, lengths))
+    each, *shown = graphs(*given, otherwise=stepwise) if graphs else stepwise()
+    shown = [value.clone() for value in shown] if graphs else shown  # the next replay writes where they lie
     names = ("loss_att", "acc") * (model.ctc_weight < 1) + ("loss_ctc",) * (model.ctc_weight > 0)
     return each, dict(zip(names, shown, strict=True))
 
 
 def on_device(
-    model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor, own_inputs: float = 0.0,
-    known: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """What `losses` returns, the values to log without their names.
-
-    Args:
-        known: tokens and how many, on the host. With them, torch's CTC has what it waits for; without, nothing asks the device.
-    """
+    model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor, own_inputs: float = 0.0, known: Known = None
+) -> tuple[Tensor, ...]:
+    """What `losses` returns, the values to log without their names."""
     inputs, targets = attention.bordered(ids, sizes, model.eos)
     frames, *found = outputs(model, feats, lengths, inputs, sizes + 1, own_inputs)
     n, share = len(ids) // len(feats), model.ctc_weight
@@ -136,7 +140,7 @@ def on_device(
     return each, *shown
 
 
-def _ctc_loss(logp: Tensor, frames: Tensor, ids: Tensor, sizes: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
+def _ctc_loss(logp: Tensor, frames: Tensor, ids: Tensor, sizes: Tensor, known: Known) -> Tensor:
     """(B,) CTC losses, 0 where a text does not fit."""
-    value = ctc_logp.by_torch(logp, frames, *known) if known else ctc_logp.by_steps(logp, frames, ids, sizes)
+    value = _ctc_logp(logp, frames, ids, sizes, known)
     return -value.masked_fill(value <= UNFIT, 0.0)

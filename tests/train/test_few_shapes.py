@@ -87,8 +87,8 @@ def trained(objectives, paired, folder, on, monkeypatch):
                 super().__init__(run, params, *given)
                 assert self.whole == bool(params)  # handed to the trainer in one piece
 
-        def replay(graphs, model, *inputs):
-            played, out = Tape.replays, called(graphs, model, *inputs)
+        def replay(graphs, model, *inputs, **given):
+            played, out = Tape.replays, called(graphs, model, *inputs, **given)
             replays[names[graphs]] += Tape.replays > played
             return out
 
