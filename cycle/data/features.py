@@ -177,8 +177,9 @@ class FeatureStore:
         return out[0]
 
     def shape(self, pitch: bool = False) -> tuple[int, ...]:
-        """Of one frame: (M,), of pitch ()."""
-        return self._layout(self._stems[0] + (PITCH if pitch else FEATS))[1]
+        """Of one frame: (M,), of pitch (). A file without utterances does not know."""
+        stem = next(stem for stem, size in zip(self._stems, self.table.sizes, strict=True) if size)
+        return self._layout(stem + (PITCH if pitch else FEATS))[1]
 
     def read(self, rows: NDArray[np.integer[Any]], out: NDArray[np.float16], places: Sequence[int], pitch: bool = False) -> None:
         """Reads utterances into a batch, (B, T, M) or, of pitch, (B, T): utterance `rows[n]` to the beginning of `out[places[n]]`.
@@ -189,7 +190,9 @@ class FeatureStore:
         for row, frames, place in zip(rows.tolist(), self.frames[rows].tolist(), places, strict=True):
             shard = bisect_right(self._ends, row)
             file, first = self._stems[shard] + suffix, self._ends[shard] - self.table.sizes[shard]
-            start = self._layout(file)[0] + int(self._begins(shard)[row - first]) * size
+            (offset, shape), before = self._layout(file), int(self._begins(shard)[row - first])
+            assert shape == out.shape[2:] and frames <= out.shape[1], f"{file} does not fit"
+            start = offset + before * size
             held = self._open(file)  # by name: a thread beside this one may push the file out of the cache, which closes what nobody holds
             got = os.preadv(held.handle, [out[place, :frames]], start)  # one call, and threads share no place in the file
             assert got == frames * size, f"{file} is short"

@@ -27,6 +27,7 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
         (B, T) states, 2 i + 1 while token i sounds and even in between (behind the end: the last state), and (B,) the path's
         log-probability, about -1e30 where the frames do not suffice.
     """
+    logp = logp.float()
     B, T, _ = logp.shape
     L = targets.size(1)
     S = 2 * L + 1
@@ -35,11 +36,11 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
     states[:, 1::2] = targets.clamp(min=0)
     emit = logp.gather(2, states[:, None, :].expand(B, T, S)).transpose(0, 1).contiguous()
     # From a state, from the one before, from the one before that: past a blank, to another token.
-    way = torch.zeros((B, S, 3), dtype=logp.dtype, device=device)
+    way = torch.zeros((B, S, 3), device=device)
     way[:, ::2, 0] = NEVER
     way[:, 3::2, 0] = torch.where(targets[:, 1:] == targets[:, :-1], NEVER, 0.0)
     # Two states more in front, and a frame before the first, in which all paths are at the second of these.
-    score = torch.full((T + 1, B, S + 2), NEVER, dtype=logp.dtype, device=device)
+    score = torch.full((T + 1, B, S + 2), NEVER, device=device)
     score[0, :, 1] = 0.0
     came = []
     for before, now, frame in zip(score[:-1].unbind(), score[1:].unbind(), emit.unbind(), strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from cycle.data.batch import within
 from cycle.models.ctc_search import BLANK, NEVER
@@ -22,7 +23,7 @@ def by_torch(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tens
 
     Args:
         logp: (B, T, V) log-probabilities, blank 0.
-        frames: (B,), ids: (B, L) anything behind a text, lengths: (B,), all three on the host.
+        frames: (B,), ids: (B, L) any token or none (-1) behind a text, lengths: (B,), all three on the host.
 
     Returns:
         (B,) on the device; UNFIT and no gradient where the frames do not suffice.
@@ -40,9 +41,6 @@ def by_steps(logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tens
 
     Graves et al. 2006, "Connectionist temporal classification". The gradient is minus the labels' posterior; torch's differs by the
     distribution itself, which comes to the same behind a softmax.
-
-    Args:
-        ids: (B, L) anything behind a text.
 
     Returns:
         (B,) as there.
@@ -87,6 +85,7 @@ class _PathSum(torch.autograd.Function):
         return torch.where(enough, total, torch.full_like(total, UNFIT))
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
         labels, posterior = ctx.saved_tensors
         B, T, S = posterior.shape

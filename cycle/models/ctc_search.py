@@ -64,7 +64,8 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
     blank[:, 0] = 0.0
     token = torch.full((B, W), NEVER, device=device)  # of those that end in the last token; NEVER for a prefix without any
     last = torch.zeros((B, W), dtype=torch.long, device=device)
-    key = (torch.arange(W, device=device) * -7919).repeat(B, 1)  # unused places must not look equal
+    nobody = torch.arange(W, device=device) * -7919  # keys of places without a prefix, which must not look equal
+    key = nobody.repeat(B, 1)
     parents: list[Tensor] = []  # per frame (B, W): place in the frame before
     grown: list[Tensor] = []  # per frame (B, W): token added, 0 for none
     for frame, top, ids in zip(logp.unbind(1), tops.unbind(1), tokens.unbind(1), strict=True):
@@ -82,7 +83,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         token = torch.where(stays, stay_token.gather(1, place), best)
         last = torch.where(stays, last.gather(1, place), added)
         before = key.gather(1, place)
-        key = torch.where(stays, before, torch.add(added, before, alpha=FACTOR))
+        key = torch.where(best > NEVER / 2, torch.where(stays, before, torch.add(added, before, alpha=FACTOR)), nobody)
         parents.append(place)
         grown.append(added)
     return _trace(torch.logaddexp(blank, token), parents, grown)

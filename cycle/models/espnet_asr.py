@@ -290,7 +290,7 @@ class EspnetRecognizer(nn.Module):
     def _ctc_logp(self, speech: Speech, texts: Sequence[str], temperature: float) -> Tensor:
         """(B n,) CTC log-probability of n texts an utterance."""
         assert self._ctc
-        graphs = self.graphs.get("logp") if temperature == 1 else None  # which would be recorded, too
+        graphs = self.graphs.get("logp") if temperature == 1 else None  # a recording would keep the one it was made with
         ids, lengths = self._targets(texts, graphs)
         heard, device = self._heard(speech), speech.feats.device
         if graphs:

@@ -83,7 +83,7 @@ class FrameCTC(nn.Module):
         logp, _ = self.emissions(batch.speech)
         ids, id_lengths = self.vocabulary.encode(batch.texts)
         sent = ids.to(logp.device, non_blocking=True)
-        sizes: Any = (tuple(self._known(batch.speech).tolist()), tuple(id_lengths.tolist()))  # see `hybrid.ctc_logp`
+        sizes: Any = (tuple(self._known(batch.speech).tolist()), tuple(id_lengths.tolist()))  # see `ctc_logp.by_torch`
         value = nn.functional.ctc_loss(logp.transpose(0, 1), sent, *sizes, reduction="none", zero_infinity=True)
         return Loss(value.mean(), len(batch.texts), {"loss": value.detach().mean()})
 

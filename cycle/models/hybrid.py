@@ -77,7 +77,7 @@ type Known = tuple[Tensor, Tensor] | None  # tokens and how many, on the host: w
 def text_logp(
     model: Any, feats: Tensor, lengths: Tensor, ids: Tensor, sizes: Tensor, temperature: float = 1.0, known: Known = None
 ) -> tuple[Tensor]:
-    """(B n,) CTC log-probability of n texts an utterance: (B n, L) tokens, anything behind a text, and (B n,) how many."""
+    """(B n,) CTC log-probability of n texts an utterance: (B n, L) tokens and (B n,) how many."""
     out, frames, _ = encoder.encode(model, feats, lengths)
     n = len(ids) // len(feats)
     logp, there = lattice(model, model.ctc.log_softmax(out), temperature), frames.cpu() if known else frames

@@ -35,9 +35,9 @@ def _switch(layers: list[nn.Module], modes: list[bool]) -> None:
 
 
 def hush(module: nn.Module) -> None:
-    """Switches dropout and SpecAugment off for good, in training too: for comparing steps."""
+    """Switches dropout, zoneout and SpecAugment off for good, in training too: for comparing steps."""
     for layer in module.modules():
-        for rate in ("p", "dropout", "dropout_rate"):
+        for rate in ("p", "dropout", "dropout_rate", "zoneout_rate"):
             if isinstance(getattr(layer, rate, None), float):
                 setattr(layer, rate, 0.0)
         if getattr(layer, "specaug", None) is not None:

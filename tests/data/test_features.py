@@ -112,6 +112,17 @@ def test_store_returns_what_was_written(tmp_path):
     assert both.frames.tolist() == store.frames.tolist() * 2
 
 
+def test_a_shard_without_utterances_says_nothing_of_the_others(tmp_path):
+    ShardWriter(tmp_path, 0).close()
+    writer = ShardWriter(tmp_path, 1)
+    writer.add("u", np.ones((5, 80), np.float32), np.full(5, 2.0, np.float32), spk="s")
+    writer.close()
+    store = FeatureStore(tmp_path)
+    assert store.feats(0).shape == (5, 80) and store.feats(0).all() and store.f0(0).tolist() == [2.0] * 5
+    with pytest.raises(AssertionError, match="does not fit"):
+        store.read(np.array([0]), np.zeros((1, 4, 80), np.float16), [0])
+
+
 def test_a_recording_of_nobody_known_is_a_voice_by_itself(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(), 16000)
     said = [(Utterance(utt, spk, tmp_path / "a.wav", None), "") for utt, spk in (("u1", NOBODY), ("u2", "anna"), ("u3", NOBODY))]

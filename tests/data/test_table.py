@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cycle.data import table
-from cycle.data.table import Column, Ragged, Table
+from cycle.data.table import AT_ONCE, Column, Ragged, Table
 
 SCHEMA = pa.schema([("utt", pa.string()), ("n", pa.int32()), ("many", pa.list_(pa.float64()))])
 
@@ -40,6 +40,11 @@ def test_views_of_views(three):
 def test_some_values_at_once(three):
     column = three.column("utt")[[5, 1, 3, 0]]
     assert column.some(np.array([3, 0, 0])) == [column[3], column[0], column[0]] and column.some(np.zeros(0, int)) == []
+
+
+def test_a_long_column_is_walked_through():
+    numbers = Table.of(rows(0, 2 * AT_ONCE + 3), SCHEMA).column("n")
+    assert list(numbers) == list(range(2 * AT_ONCE + 3)) and list(numbers[[4, 2]]) == [4, 2]
 
 
 def test_no_file_is_an_empty_table():

@@ -46,6 +46,13 @@ def test_hypotheses_of_a_beam_differ():
         assert len({tuple(t) for t, _ in beams}) == len(beams) == 4
 
 
+@pytest.mark.parametrize(("V", "top_k"), [(2, 16), (3, 1)])
+def test_hypotheses_differ_where_there_are_fewer_than_places(V, top_k):
+    for seed in range(5):
+        for beams in prefix_beam(emissions(seed, T=8, V=V), torch.tensor([8, 8, 8]), beam=8, top_k=top_k):
+            assert len({tuple(t) for t, _ in beams}) == len(beams) > 1
+
+
 def test_padding_and_company_do_not_matter():
     logp, lengths = emissions(3), torch.tensor([5, 2, 4])
     together = prefix_beam(logp, lengths, beam=4)
@@ -75,6 +82,15 @@ def test_viterbi_is_the_best_path(target):
         emitted = [0 if s % 2 == 0 else target[s // 2] for s in path[0].tolist()]
         assert collapse(emitted) == target
         assert sum(float(logp[0, t, v]) for t, v in enumerate(emitted)) == pytest.approx(best, abs=1e-4)
+
+
+def test_a_path_ends_with_its_utterance():
+    logp, lengths, ids, sizes = emissions(5, T=9), torch.tensor([9, 4, 6]), torch.tensor([[1, 2], [3, 3], [2, 0]]), torch.tensor([2, 2, 1])
+    path, value = viterbi(logp, lengths, ids, sizes)
+    for i, (n, size) in enumerate(zip(lengths, sizes, strict=True)):
+        alone, best = viterbi(logp[i : i + 1, :n], lengths[i : i + 1], ids[i : i + 1, :size], sizes[i : i + 1])
+        assert path[i, :n].tolist() == alone[0].tolist() and float(value[i]) == pytest.approx(float(best))
+        assert set(path[i, n:].tolist()) <= {int(alone[0, -1])}
 
 
 def test_too_short_is_told():

@@ -146,6 +146,42 @@ def test_what_a_replay_left_is_used_before_the_next_one():
         assert seen.operations < 4 * few
 
 
+def test_what_is_logged_stays():
+    """The next replay writes where it lay."""
+    with device(own_noise=True) as seen, recording(seen):
+        model = recognizer("conformer").to(DEVICE).train()
+        model.use_graphs()
+        losses = []
+        for data in variants(AFTER + 3, shorter=True):
+            losses.append(model.loss(data.to(DEVICE)))
+            losses[-1].value.backward()
+            model.zero_grad()
+        assert len(model.graphs["losses"].ready) == 1
+        logged = [float(loss.stats["loss_ctc"].raw) for loss in losses[-2:]]
+        halves = [float(loss.value.detach().raw) - float(loss.stats["loss_att"].raw) / 2 for loss in losses[-2:]]
+        assert logged[0] != pytest.approx(logged[1]) and [value / 2 for value in logged] == pytest.approx(halves, rel=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_probabilities_of_texts(temperature):
+    """Those that are replayed are those that are not; and a temperature is that of the call."""
+    texts = [["a b", "c"], ["b", "b a"], ["c", ""]]
+    found = {}
+    for graphs in (False, True):
+        with device(own_noise=True) as seen, recording(seen):
+            model = recognizer("conformer").to(DEVICE).train()
+            if graphs:
+                model.use_graphs()
+            for data in variants(AFTER + 1):
+                model.logp(data.to(DEVICE).speech, texts).sum().backward()
+                model.zero_grad()
+            value = model.logp(variants(1)[0].to(DEVICE).speech, texts, temperature=temperature)
+            value.sum().backward()
+            assert len(model.graphs["logp"].ready) == 1 if graphs else not model.graphs
+            found[graphs] = value.detach().raw, slopes(model)
+    torch.testing.assert_close(found[True], found[False], atol=1e-4, rtol=1e-4)
+
+
 def test_evaluation_is_not_replayed(played):
     model, seen = played
     data = variants(1)[0].to(DEVICE)

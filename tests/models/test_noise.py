@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cycle.models.noise import frozen, quiet
+from cycle.models.noise import frozen, hush, quiet
+from tests.models.test_espnet import batch, synthesizer
+from tests.models.test_taken_apart import recognizer
 
 
 class Net(nn.Module):
@@ -50,3 +52,15 @@ def test_frozen_lets_gradients_through_but_not_in():
     with frozen(net.parameters()):
         net(x).sum().backward()
     assert x.grad is not None and net.weight.grad is None and net.weight.requires_grad
+
+
+@pytest.mark.parametrize("name", ["conformer", "masks"])
+def test_hushed_models_train_without_noise(name):
+    model, data = recognizer(name).train(), batch()
+    assert float(model.loss(data).value) != float(model.loss(data).value)
+    hush(model)
+    assert float(model.loss(data).value) == float(model.loss(data).value)
+    spoken = synthesizer().train()
+    assert float(spoken.loss(data).value) != float(spoken.loss(data).value)
+    hush(spoken)
+    assert float(spoken.loss(data).value) == float(spoken.loss(data).value)
