@@ -149,8 +149,9 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
 
     run = replace(exp.config.run, checkpoint_seconds=1e9)
 
-    def trainer(some: list[Task], folder: Path, count: int = steps) -> Trainer:
-        """Ready to do again what it has done once: everything that happens once has happened."""
+    def trainer(some: list[Task], folder: Path, count: int = steps) -> tuple[Trainer, Callable[[], None]]:
+        """Ready to do again what it has done once, so that everything that happens once has happened; and what takes the models back to
+        where they began: others would speak at other lengths, to be recorded first."""
         asr, tts = load_asr(exp.round(0), exp.config, runner.device), load_tts(exp.round(0), exp.config, read_voices(exp), runner.device)
         if exp.config.graphs:
             for model in (asr, tts):
@@ -159,13 +160,22 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
         first = steps if recordable(runner) else FIRST
         made = Trainer(folder, folder, "bench", Models(asr, tts), parts, some, first, exp.config.seed, run, runner)
         starts = [(model, copy.deepcopy(model.state_dict())) for model in (asr.model, tts.tts)]
+
+        def anew() -> None:
+            for model, start in starts:
+                model.load_state_dict(start)
+
         made.fit()
-        for model, start in starts:  # others would speak at other lengths, to be recorded first
-            model.load_state_dict(start)
-        return replace(made, updates=count)
+        anew()
+        return replace(made, updates=count), anew
 
     def step(some: list[Task], folder: Path) -> float:
-        return timed(trainer(some, folder).fit, exp.device)[0] / steps
+        """Seconds of a step; of recorded ones in the second of two runs, since rounding may have led the first to new lengths."""
+        made, anew = trainer(some, folder)
+        if recordable(runner):
+            made.fit()
+            anew()
+        return timed(made.fit, exp.device)[0] / steps
 
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -175,7 +185,7 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
         over = together / sum(alone.values())
         yield "cycle", {"rows": rows, "over_parts": over, "says": f"the step takes {over:.2f} times the sum of its parts"}
         if exp.device == "cuda":
-            noted = kernel_seconds(trainer(tasks, folder, NOTED).fit) / NOTED
+            noted = kernel_seconds(trainer(tasks, folder, NOTED)[0].fit) / NOTED
             seen = f"they run {100 * noted / together:.0f} % of the time" if noted else "the profiler has seen none"
             yield "kernels", {"busy": noted / together or None, "says": seen}
             yield "round", _round(exp, runner, folder, together, noted)
