@@ -45,7 +45,7 @@ def measure(exp: Experiment, steps: int) -> Iterator[tuple[str, Any]]:
 
     Yields:
         as they are found: what is measured; `asr` and `tts`, each with `ratio` of steps a second, and the losses of the first steps, taken
-        without training noise: with it, single runs of so few steps differ by a fifth; `cycle`, `kernels` and `round`, see `_cycle`.
+        without training noise, by which single runs of so few steps differ; `cycle`, `kernels` and `round`, see `_cycle`.
     """
     aligner_device, top = fabric(exp.device, exp.config.precision).device, ceiling(exp.device, exp.config.precision)
     vocabulary = Vocabulary.read(exp.vocabulary)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cycle.data.batch import within
+from cycle.models.ctc_logp import between_blanks, skips
 from cycle.models.ctc_search import NEVER
 
 
@@ -32,13 +33,9 @@ def viterbi(logp: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tens
     L = targets.size(1)
     S = 2 * L + 1
     device = logp.device
-    states = torch.zeros((B, S), dtype=torch.long, device=device)
-    states[:, 1::2] = targets.clamp(min=0)
-    emit = logp.gather(2, states[:, None, :].expand(B, T, S)).transpose(0, 1).contiguous()
-    # From a state, from the one before, from the one before that: past a blank, to another token.
-    way = torch.zeros((B, S, 3), device=device)
-    way[:, ::2, 0] = NEVER
-    way[:, 3::2, 0] = torch.where(targets[:, 1:] == targets[:, :-1], NEVER, 0.0)
+    labels = between_blanks(targets.clamp(min=0))
+    emit = logp.gather(2, labels[:, None].expand(B, T, S)).transpose(0, 1).contiguous()
+    way = nn.functional.pad(skips(labels)[..., None], (0, 2))  # (B, S, 3), from two states before, from one before, from itself
     # Two states more in front, and a frame before the first, in which all paths are at the second of these.
     score = torch.full((T + 1, B, S + 2), NEVER, device=device)
     score[0, :, 1] = 0.0

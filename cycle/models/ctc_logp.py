@@ -62,8 +62,7 @@ class _PathSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logp: Tensor, frames: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         (B, T, _), S = logp.shape, 2 * ids.size(1) + 1
-        labels = torch.full((B, S), BLANK, device=ids.device)  # blanks around every token
-        labels[:, 1::2] = ids
+        labels = between_blanks(ids)
         emit = logp.gather(2, labels[:, None].expand(B, T, S))
         last = (frames[:, None] - 1 - torch.arange(T, device=ids.device)).clamp(min=0)[..., None].expand(B, T, S)
         other = (2 * lengths[:, None] - torch.arange(S, device=ids.device)).clamp(min=0)
@@ -93,6 +92,21 @@ class _PathSum(torch.autograd.Function):
         return zero.scatter_add(2, labels[:, None].expand(B, T, S), slope[:, None, None] * posterior), None, None, None
 
 
+def between_blanks(ids: Tensor) -> Tensor:
+    """(B, 2 L + 1) labels of (B, L) tokens: blanks around each."""
+    labels = torch.full((len(ids), 2 * ids.size(1) + 1), BLANK, device=ids.device)
+    labels[:, 1::2] = ids
+    return labels
+
+
+def skips(labels: Tensor) -> Tensor:
+    """(B, S) 0 where a path may come from two labels before, past a blank to another token (or begin, at the second), else NEVER."""
+    known = torch.full(labels.shape, NEVER, device=labels.device)
+    known[:, 1] = 0.0
+    known[:, 2:] = known[:, 2:].masked_fill((labels[:, 2:] != BLANK) & (labels[:, 2:] != labels[:, :-2]), 0.0)
+    return known
+
+
 def sums(emit: Tensor, labels: Tensor) -> Tensor:
     """Log-probability of all paths that begin with one of the first two labels and are at a label in a frame, that frame included.
 
@@ -104,9 +118,7 @@ def sums(emit: Tensor, labels: Tensor) -> Tensor:
         (T, B, S).
     """
     T, B, S = emit.shape
-    skip = torch.full((B, S), NEVER, device=emit.device, dtype=emit.dtype)  # past a blank, to another token
-    skip[:, 1] = 0.0
-    skip[:, 2:] = skip[:, 2:].masked_fill((labels[:, 2:] != BLANK) & (labels[:, 2:] != labels[:, :-2]), 0.0)
+    skip = skips(labels)
     # Two labels more in front, and a frame before the first, in which all paths are at the second of these.
     room = torch.full((T + 1, B, S + 2), NEVER, device=emit.device, dtype=emit.dtype)
     room[0, :, 1] = 0.0

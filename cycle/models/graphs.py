@@ -239,7 +239,7 @@ class Graphs:
 
 def joined(grads: Sequence[Tensor | None], params: Sequence[Tensor]) -> Tensor:
     """Gradients end to end, zeros where there is none."""
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(grads, params, strict=True)])
+    return torch.cat([(p.new_zeros(()).expand(p.shape) if g is None else g).flatten() for g, p in zip(grads, params, strict=True)])
 
 
 def place(tensor: Tensor) -> int:

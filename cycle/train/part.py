@@ -10,6 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from cycle.models.graphs import joined
 from cycle.settings import Optimizer
 
 
@@ -45,7 +46,6 @@ class Part:
         self.params = [p for p in module.parameters() if p.requires_grad]
         self.weights = nn.Parameter(_joined(self.params))
         self.views = _apart(self.weights, self.params)
-        self.zeros = [p.new_zeros(()).expand(p.shape) for p in self.params]  # which take no memory
         self.reached = [False] * len(self.params)  # by a gradient
         self.optimizer = torch.optim.AdamW([self.weights], lr=conf.lr, weight_decay=conf.weight_decay, betas=(0.9, 0.98), fused=True)
         self.statistics = [b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -96,7 +96,7 @@ class Part:
                 self.reached = [was or there for was, there in zip(self.reached, graphs.reached, strict=True)]
         whole: Any = self.weights.grad  # of replays
         if whole is None or any(p.grad is not None for p in self.params):
-            others = _joined([zero if p.grad is None else p.grad for p, zero in zip(self.params, self.zeros, strict=True)])
+            others = joined([p.grad for p in self.params], self.params)
             whole = others if whole is None else whole + others
         return fabric.all_reduce(whole, reduce_op="sum") if several else whole  # type: ignore[return-value]
 
