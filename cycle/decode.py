@@ -24,7 +24,7 @@ from cycle.files import read_json, write_json, write_jsonl
 from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.models.pair import open_asr, open_tts
 from cycle.pretrain import train_frame_model
 from cycle.settings import Search
 from cycle.train.streams import Stream
@@ -70,7 +70,7 @@ def decode_lm(exp: Experiment) -> None:
 
 def decode_system(exp: Experiment, system: str, folder: Path, search: Search, fabric: Fabric) -> dict[str, list[str]]:
     """Transcribes dev and test; returns the hypotheses by set."""
-    asr = load_asr(folder, exp.config, fabric.device)
+    asr = open_asr(exp, folder, fabric.device)
     prior = NGram.load(exp.prior)
     chosen = tuned(exp, asr, search, prior, fabric)
     if search.tune:
@@ -126,7 +126,7 @@ def judge_on_recordings(exp: Experiment, judge: FrameCTC, fabric: Fabric) -> flo
 def intelligibility(exp: Experiment, folder: Path, judge: FrameCTC, fabric: Fabric) -> dict[str, float]:
     """How badly the judge hears a round's synthesiser say the test sentences."""
     test = open_pool(exp, "test")
-    tts = load_tts(folder, exp.config, read_voices(exp), fabric.device)
+    tts = open_tts(exp, folder, fabric.device)
     speakers = known_speakers(open_pool(exp, "paired"))
     texts = Stream("text", test.utt_ids, draw_speakers(test, speakers, exp.config.seed), test.texts)
 

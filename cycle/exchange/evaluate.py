@@ -20,7 +20,7 @@ from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.fusion import best_text, prior_scores
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_asr
+from cycle.models.pair import open_asr
 from cycle.models.recognizer import Recognizer
 from cycle.settings import Search
 from cycle.train.streams import Stream
@@ -98,7 +98,7 @@ def figure(exp: Experiment, stream: Stream, hyps: Sequence[str]) -> float:
 
 def hypotheses(exp: Experiment, folder: Path, stream: Stream, fabric: Fabric, title: str) -> list[str]:
     """What `folder/asr` makes of a stream, decoded as systems are."""
-    asr, prior = load_asr(folder, exp.config, fabric.device), NGram.load(exp.prior)
+    asr, prior = open_asr(exp, folder, fabric.device), NGram.load(exp.prior)
     search = tuned(exp, asr, exp.config.decode, prior, fabric)
     return transcripts(asr, stream, search, prior, exp.config.rounds.label.batch_frames, fabric, title)[0]
 

@@ -22,7 +22,7 @@ from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.fusion import posteriors, prior_scores
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
+from cycle.models.pair import open_aligner, open_asr, open_tts
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
 from cycle.rewards import reconstruction
@@ -77,7 +77,7 @@ class LabelJob:
 
     def open(self, fabric: Fabric) -> Callable[[int], Write]:
         exp, pool = self.exp, open_pool(self.exp, "speech")
-        asr, prior = load_asr(self.start, exp.config, fabric.device), NGram.load(exp.prior)
+        asr, prior = open_asr(exp, self.start, fabric.device), NGram.load(exp.prior)
         conf = exp.config.rounds.label
         judges = self._judges(fabric) if self.judge else None
 
@@ -91,8 +91,7 @@ class LabelJob:
         return work
 
     def _judges(self, fabric: Fabric) -> tuple[Synthesizer, FrameCTC]:
-        exp = self.exp
-        return load_tts(self.start, exp.config, read_voices(exp), fabric.device), load_aligner(exp, fabric.device)
+        return open_tts(self.exp, self.start, fabric.device), open_aligner(self.exp, fabric.device)
 
 
 def _row(label: Label) -> dict[str, Any]:

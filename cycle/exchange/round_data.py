@@ -26,7 +26,7 @@ from cycle.experiment import Experiment
 from cycle.files import read_json, write_tsv
 from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.pair import load_aligner, load_asr
+from cycle.models.pair import open_aligner, open_asr
 from cycle.train.streams import Stream
 
 
@@ -75,7 +75,7 @@ class _Exchange:
 
     @cached_property
     def aligner(self) -> FrameCTC:
-        return load_aligner(self.exp, self.fabric.device)
+        return open_aligner(self.exp, self.fabric.device)
 
     def aligned(self, stream: Stream) -> tuple[Stream, NDArray[np.bool_]]:
         return align(stream, self.aligner, self.conf.label.batch_frames, self.fabric.device)
@@ -109,7 +109,7 @@ class _Exchange:
 
     def _labels(self, judge: bool) -> Table:
         """The speech pool as the recogniser hears it."""
-        search = label_search(self.exp, load_asr(self.start, self.exp.config, self.fabric.device), self.fabric)
+        search = label_search(self.exp, open_asr(self.exp, self.start, self.fabric.device), self.fabric)
         job = LabelJob(self.exp, self.start, self.work / "labels", search, judge)
         run(job, self.fabric, self.cluster)
         labels = job.labels()

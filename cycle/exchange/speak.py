@@ -20,7 +20,7 @@ from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.pools import lenders, open_pool, recorded
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
-from cycle.models.pair import load_asr, load_tts, read_voices
+from cycle.models.pair import open_asr, open_tts
 from cycle.models.synthesizer import Rendering, Variation
 from cycle.settings import Search
 from cycle.train.streams import Stream, seed_of
@@ -73,7 +73,7 @@ class SpeakJob:
 
     def open(self, fabric: Fabric) -> Callable[[int], Write]:
         exp, texts = self.exp, self.texts()
-        asr, tts = load_asr(self.start, exp.config, fabric.device), load_tts(self.start, exp.config, read_voices(exp), fabric.device)
+        asr, tts = open_asr(exp, self.start, fabric.device), open_tts(exp, self.start, fabric.device)
         conf = exp.config.rounds.speak
         variation = Variation(conf.duration_noise, conf.speed_noise, conf.pitch_noise, conf.energy_noise)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from cycle.config import read_yaml
 from cycle.data.batch import Batch
@@ -189,6 +190,41 @@ def load_tts(folder: Path, config: Config, voices: Voices, device: torch.device)
 
 def load_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
     return load_frame_model(exp.aligner, exp.config.aligner, exp.config, Vocabulary.read(exp.vocabulary), device)
+
+
+_opened: dict[str, tuple[object, Any]] = {}  # the model of each kind that was opened last, and what it was made from
+
+
+def _open[M: nn.Module](kind: str, file: Path, settings: object, load: Callable[[], M]) -> M:
+    """Loads a model, or hands out the one that it has loaded from the same file, under whatever name: a finished round is renamed."""
+    if not file.is_file():
+        return load()  # which says so
+    about = file.stat()
+    key = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size, settings)
+    if kind not in _opened or _opened[kind][0] != key:
+        _opened.pop(kind, None)  # its memory may be wanted
+        _opened[kind] = key, load().requires_grad_(False)
+    model: M = _opened[kind][1]
+    return model
+
+
+def open_asr(exp: Experiment, folder: Path, device: torch.device) -> EspnetRecognizer:
+    """What `load_asr` does, frozen and shared by all who only listen, of whom a round has several: loading takes as long as transcribing
+    a thousand words on a GPU."""
+    settings = (str(device), exp.config.features.n_mels, exp.config.augment)
+    return _open("asr", folder / "asr/model.pth", settings, lambda: load_asr(folder, exp.config, device))
+
+
+def open_tts(exp: Experiment, folder: Path, device: torch.device) -> EspnetSynthesizer:
+    """What `load_tts` does, frozen and shared by all who only let it speak."""
+    settings = (str(device), exp.config.features.n_mels, exp.voices)
+    return _open("tts", folder / "tts/model.pth", settings, lambda: load_tts(folder, exp.config, read_voices(exp), device))
+
+
+def open_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
+    """What `load_aligner` does, frozen and shared."""
+    settings = (str(device), exp.config.features.n_mels, exp.config.aligner, exp.vocabulary)
+    return _open("aligner", exp.aligner / "model.pth", settings, lambda: load_aligner(exp, device))
 
 
 def load_frame_model(folder: Path, conf: FrameModel, config: Config, vocabulary: Vocabulary, device: torch.device) -> FrameCTC:

@@ -18,7 +18,7 @@ from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.ngram import NGram
-from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
+from cycle.models.pair import open_aligner, open_asr, open_tts
 from cycle.models.recognizer import Recognizer
 from cycle.models.synthesizer import Synthesizer
 
@@ -42,7 +42,7 @@ class Models:
 
 class Origin:
     """What a round starts from, for objectives that need more than the pair in training: opened when first asked for, frozen, without
-    training noise.
+    training noise, and shared: nobody may move it.
 
     A resumed round reads it from the same folder again, so it never follows the weights in training.
 
@@ -59,15 +59,15 @@ class Origin:
 
     @cached_property
     def asr(self) -> Recognizer:
-        return load_asr(self.folder, self.exp.config, self.device).requires_grad_(False)
+        return open_asr(self.exp, self.folder, self.device)
 
     @cached_property
     def tts(self) -> Synthesizer:
-        return load_tts(self.folder, self.exp.config, read_voices(self.exp), self.device).requires_grad_(False)
+        return open_tts(self.exp, self.folder, self.device)
 
     @cached_property
     def aligner(self) -> FrameCTC:
-        return load_aligner(self.exp, self.device).requires_grad_(False)
+        return open_aligner(self.exp, self.device)
 
     @cached_property
     def references(self) -> dict[str, list[str]]:

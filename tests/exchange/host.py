@@ -76,7 +76,7 @@ def main(size: int, folder: Path) -> None:
     exp = Experiment(folder, load("mini", "cycle", keys, "cpu"), "mini", "cycle")
     pools(exp, size, FRAMES, TOKENS_EACH)
     for module in (label, speak):
-        for name, value in (("load_asr", Asr()), ("load_tts", Tts()), ("load_aligner", Aligner())):
+        for name, value in (("open_asr", Asr()), ("open_tts", Tts()), ("open_aligner", Aligner())):
             if hasattr(module, name):
                 setattr(module, name, lambda *_, value=value: value)
     search = exp.config.rounds.label.search

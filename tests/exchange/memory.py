@@ -98,7 +98,7 @@ def main(size: int, folder: Path) -> None:
         os._exit(0)
     assert os.wait()[1] == 0
     for module in (round_data, label, speak):
-        for name, value in (("load_asr", Asr()), ("load_tts", Tts()), ("load_aligner", Aligner())):
+        for name, value in (("open_asr", Asr()), ("open_tts", Tts()), ("open_aligner", Aligner())):
             if hasattr(module, name):
                 setattr(module, name, lambda *_, value=value: value)
     fabric, start = make_fabric("cpu", "32"), time.monotonic()

@@ -19,7 +19,7 @@ def made(tmp_path, monkeypatch):
     """Makes the round's streams, with settings."""
     loaded = []
     for module in (round_data, label, speak):
-        for name, value in (("load_asr", Asr()), ("load_tts", Tts()), ("load_aligner", Aligner())):
+        for name, value in (("open_asr", Asr()), ("open_tts", Tts()), ("open_aligner", Aligner())):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda *_, name=name, value=value: loaded.append(name) or value)
 
@@ -41,7 +41,7 @@ def test_labels_of_all_recordings_with_their_probabilities(made, tmp_path, model
         assert text == hyps[0][0] and [t for t, _ in hyps] == rows[utt]["nbest"] and len(hyps) == 8
         shares = [p for _, p in hyps]
         assert sum(shares) == pytest.approx(1.0) and shares == sorted(shares, reverse=True)
-    assert "load_tts" not in loaded  # nobody asked for its opinion
+    assert "open_tts" not in loaded  # nobody asked for its opinion
     assert "pseudo" not in data.streams and data.monitors["kept_share"] == 1.0 and "label_error" in data.monitors
     assert data.streams["paired"].durations is not None if "tts" in models else data.streams["paired"].durations is None
 
@@ -55,10 +55,10 @@ def test_the_oracle_control_is_certain_of_the_truth(made):
 def test_labels_beside_pseudo_labels(made):
     """One exchange serves both: the selection takes nothing from the lists."""
     data, loaded = made("cycle", "rounds.objectives.asr_supervised.mix.labelled=1")
-    assert len(data.streams["labelled"]) == SIZE > len(data.streams["pseudo"]) > 0 and "load_tts" in loaded
+    assert len(data.streams["labelled"]) == SIZE > len(data.streams["pseudo"]) > 0 and "open_tts" in loaded
     assert len(data.streams["speech"]) == SIZE and all(score <= 0 for _, score in data.streams["speech"].nbest[0])
 
 
 def test_without_recordings_there_is_nothing_to_label(made):
     data, loaded = made("mwer", size=0)
-    assert set(data.streams) == {"paired"} and "load_asr" not in loaded
+    assert set(data.streams) == {"paired"} and "open_asr" not in loaded

@@ -1,6 +1,8 @@
 """Models are built once before anything runs, so that a mistake in their YAML is told at once."""
 
 import gc
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import yaml
 from cycle import pretrain
 from cycle.config import ROOT, load
 from cycle.errors import UserError
+from cycle.experiment import Experiment
 from cycle.log import log
-from cycle.models.pair import build_asr, settle, try_models
+from cycle.models.pair import build_asr, load_asr, open_aligner, open_asr, open_tts, settle, try_models
 from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
@@ -106,6 +109,31 @@ def test_checkpoints_are_opened_too(finished, tmp_path):
     torch.save(torch.load(asr / "model.pth", weights_only=True), tmp_path / "model.pth")
     with pytest.raises(UserError, match=r"model\.pth: is no checkpoint of this model"):
         try_models(config(f"asr.init={tmp_path}/model.pth"))
+
+
+def test_listeners_share_a_model_as_long_as_its_file_stays(finished, tmp_path):
+    path, cpu = tmp_path / "mini", torch.device("cpu")
+    shutil.copytree(finished, path, symlinks=True)
+    exp = Experiment(path, config(), "mini", "cycle")
+    models = [make(exp, exp.round(0), cpu) for make in (open_asr, open_tts)] + [open_aligner(exp, cpu)]
+    assert not any(model.training or p.requires_grad for model in models for p in model.parameters())
+    os.rename(exp.round(0), path / "renamed")
+    assert open_asr(exp, path / "renamed", cpu) is models[0] and open_tts(exp, path / "renamed", cpu) is models[1]
+    assert open_aligner(exp, cpu) is models[2]
+    mine = load_asr(path / "renamed", exp.config, cpu)  # to be trained
+    assert mine is not models[0] and all(p.requires_grad for p in mine.parameters())
+
+    other = open_asr(exp, exp.round(1), cpu)
+    assert other is not models[0] and open_asr(exp, exp.round(1), cpu) is other
+    file = exp.round(1) / "asr/model.pth"
+    state = {name: value + 1 for name, value in torch.load(file, weights_only=True).items()}
+    torch.save(state, file)
+    again = open_asr(exp, exp.round(1), cpu)
+    assert again is not other and torch.equal(again.model.ctc.ctc_lo.bias, other.model.ctc.ctc_lo.bias + 1)
+    assert open_asr(Experiment(path, config("augment.gain=0.5"), "mini", "cycle"), exp.round(1), cpu) is not again
+    file.unlink()
+    with pytest.raises(UserError, match=r"asr/model\.pth: no such checkpoint"):
+        open_asr(exp, exp.round(1), cpu)
 
 
 def test_what_is_imported_stays():
