@@ -82,7 +82,7 @@ def write_tsv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, 
     """Writes a table with a header; tabs and line breaks inside a field become spaces, bytes that are no UTF-8 (in file names) escapes."""
     with atomic_write(path) as handle:
         for row in chain([header], rows):  # one at a time: there may be millions
-            line = "\t".join(" ".join(str(field).split()) for field in row) + "\n"
+            line = "\t".join([" ".join(str(field).split()) for field in row]) + "\n"
             handle.write(line.encode("utf-8", "backslashreplace").decode())
 
 

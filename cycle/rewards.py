@@ -93,7 +93,8 @@ def cider(hyps: Sequence[str], clips: Sequence[str], judge: CiderD) -> list[Rewa
 
 def text_prior(hyps: Sequence[str], prior: NGram) -> list[Reward]:
     """Log-probability of each text per token, its end included; an empty text says nothing and is not judged."""
-    return [prior.logp(hyp.split()) / (1 + len(hyp.split())) if hyp else None for hyp in hyps]
+    texts = [hyp.split() for hyp in hyps]
+    return [logp / (1 + len(text)) if text else None for logp, text in zip(prior.logps(texts).tolist(), texts, strict=True)]
 
 
 def reconstruction(batch: Batch, places: Sequence[int], hyps: Sequence[str], tts: Synthesizer, aligner: FrameCTC) -> list[Reward]:

@@ -46,6 +46,11 @@ class Pages:
         self._touched.update([bisect_right(self._ends, row) for row in rows])
         self._count(ALONE * len(rows))
 
+    def read_stretch(self, first: int, last: int) -> None:
+        """Says that all values of some neighbouring rows were read, counted through all files."""
+        self._touched.update(range(bisect_right(self._ends, first), bisect_right(self._ends, last) + 1))
+        self._count(ALONE + last - first)
+
     def read(self, values: int) -> None:
         """Says that many values were read, of any file."""
         self._touched.update(range(len(self._mapped)))

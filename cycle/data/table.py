@@ -17,7 +17,8 @@ from cycle.files import atomic_write
 Index = NDArray[np.int64]
 Places = NDArray[np.int32]  # of rows: half the memory, and two billion are enough
 MONITORED = 20_000  # utterances
-AT_ONCE = TOGETHER // ALONE  # values that are made objects together
+AT_ONCE = 4096  # values that are made objects together
+DENSE = 16  # a stretch of so many rows for each that is wanted is read whole: ten times as fast as one by one
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -59,8 +60,19 @@ class Column[T](Sequence[T]):
 
     def some(self, keys: Index) -> list[T]:
         """Several values, which cost less together."""
-        rows, values = self._index[keys].tolist(), self._values
-        found = [values[row].as_py() for row in rows]
+        rows = self._index[keys]
+        if not len(rows):
+            return []
+        first, last = int(rows.min()), int(rows.max())
+        if last - first < DENSE * len(rows):
+            stretch = self._values.slice(first, last - first + 1).combine_chunks()
+            found: list[T] = stretch.take(pa.array(rows - first)).to_pylist()
+            self._pages.read_stretch(first, last)
+            return found
+        return [value for some in batched(rows.tolist(), TOGETHER // ALONE) for value in self._one_by_one(some)]
+
+    def _one_by_one(self, rows: Sequence[int]) -> list[T]:
+        found = [self._values[row].as_py() for row in rows]
         self._pages.read_rows(rows)
         return found
 

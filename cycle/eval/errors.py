@@ -36,10 +36,8 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """Errors as a share of the reference: 0 for nothing against nothing, infinite for insertions against nothing."""
-        if self.ref:
-            return self.errors / self.ref
-        return float("inf") if self.errors else 0.0
+        """See `share`."""
+        return share(self.errors, self.ref)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.sub + other.sub, self.ins + other.ins, self.dele + other.dele, self.ref + other.ref, self.hits + other.hits)
@@ -72,8 +70,16 @@ def distance(ref: Sequence[Hashable], hyp: Sequence[Hashable]) -> int:
 
 
 def error_rate(refs: Iterable[Sequence[Hashable]], hyps: Iterable[Sequence[Hashable]]) -> float:
-    """Errors over units of a whole set, as a share."""
-    return total(count_all(refs, hyps)).rate
+    """Errors over units of a whole set, as a share: the rate of `total(count_all(refs, hyps))`, in a fraction of its time."""
+    pairs = list(zip(refs, hyps, strict=True))
+    return share(sum(distance(ref, hyp) for ref, hyp in pairs), sum(len(ref) for ref, _ in pairs))
+
+
+def share(errors: int, units: int) -> float:
+    """Errors as a share of the reference's units: 0 for nothing against nothing, infinite for insertions against nothing."""
+    if units:
+        return errors / units
+    return float("inf") if errors else 0.0
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:

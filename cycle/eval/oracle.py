@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cycle.data.table import Table, sample
 from cycle.errors import UserError
-from cycle.eval.errors import count_all, total
+from cycle.eval.errors import error_rate
 from cycle.experiment import Experiment
 
 
@@ -38,8 +38,7 @@ def label_quality(exp: Experiment, labels: Table, kept: NDArray[np.int64]) -> di
     ]
 
     def rate(which: list[tuple[list[str], list[str], bool]]) -> float | None:
-        counts = total(count_all([ref for ref, _, _ in which], [hyp for _, hyp, _ in which]))
-        return counts.errors / counts.ref if counts.ref else None
+        return error_rate([ref for ref, _, _ in which], [hyp for _, hyp, _ in which]) if any(ref for ref, _, _ in which) else None
 
     values = {
         "kept_share": len(kept) / max(1, len(labels)),

@@ -18,7 +18,7 @@ from cycle.eval.errors import distance, error_rate
 from cycle.exchange.pools import open_pool, references
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
-from cycle.models.fusion import best_text, prior_scores
+from cycle.models.fusion import Prior, best_texts, combined, scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import open_asr
 from cycle.models.recognizer import Recognizer
@@ -40,19 +40,16 @@ def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric:
     return sweep(stream, budget, fabric.device, title, work)
 
 
-def tune_prior(lists: Sequence[Sequence[Hypothesis]], priors: Sequence[Sequence[float]], refs: Sequence[str], search: Search) -> Search:
+def tune_prior(lists: Sequence[Sequence[Hypothesis]], prior: Prior, refs: Sequence[str], search: Search) -> Search:
     """The prior's weight and length reward with the fewest token errors on a set with known texts (dev); the smallest of equal ones."""
-    width = max([1, *map(len, lists)])
-    heard = np.full((len(lists), width, 3), [-np.inf, 0.0, 0.0])  # log-probability, prior, tokens; a list that is short has nothing there
-    errors = np.zeros((len(lists), width), dtype=np.int64)
-    for i, (hyps, scores, ref) in enumerate(zip(lists, priors, refs, strict=True)):
-        for k, (hyp, prior) in enumerate(zip(hyps, scores, strict=True)):
-            said = hyp.text.split()
-            heard[i, k], errors[i, k] = (hyp.logp, prior, len(said)), distance(ref.split(), said)
-    grid = [(w, n) for w, n in itertools.product(PRIOR_WEIGHTS, PRIOR_LENGTHS) if w or not n]
-    best = [(heard @ (1.0, w, n)).argmax(1) for w, n in grid]
-    weight, length = grid[int(np.argmin([errors[np.arange(len(lists)), k].sum() for k in best]))]
-    return replace(search, prior_weight=weight, prior_length=length)
+    known = scores(lists, prior)
+    errors = np.zeros(known.shape[:2], dtype=np.int64)
+    for i, (hyps, ref) in enumerate(zip(lists, refs, strict=True)):
+        errors[i, : len(hyps)] = [distance(ref.split(), hyp.text.split()) for hyp in hyps]
+    weights = [(w, n) for w, n in itertools.product(PRIOR_WEIGHTS, PRIOR_LENGTHS) if w or not n]
+    grid = [replace(search, prior_weight=w, prior_length=n) for w, n in weights]
+    best = [combined(known, each).argmax(1) for each in grid]
+    return grid[int(np.argmin([errors[np.arange(len(lists)), k].sum() for k in best]))]
 
 
 def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric: Fabric) -> Search:
@@ -63,7 +60,7 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
     lists = decode(
         asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev"
     )
-    return tune_prior(lists, prior_scores(lists, prior), dev.texts, search)
+    return tune_prior(lists, prior, dev.texts, search)
 
 
 def label_search(exp: Experiment, asr: Recognizer, fabric: Fabric) -> Search:
@@ -77,8 +74,8 @@ def transcripts(
     """The best hypothesis of each utterance, the prior included where the search gives it a weight; and the lists it was chosen from."""
     nbest = search.beam if search.prior_weight else search.nbest
     lists = decode(asr, stream, replace(search, nbest=nbest), budget, fabric, title)
-    priors = prior_scores(lists, prior) if search.prior_weight else [[0.0] * len(hyps) for hyps in lists]
-    return [best_text(h, p, search) for h, p in zip(lists, priors, strict=True)], lists
+    known = scores(lists, prior if search.prior_weight else None)
+    return best_texts(lists, combined(known, search)), lists
 
 
 def unit_error(exp: Experiment, refs: Sequence[str], hyps: Sequence[str]) -> float:

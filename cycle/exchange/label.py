@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +20,7 @@ from cycle.exchange.pools import open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
 from cycle.models.frame_ctc import FrameCTC
-from cycle.models.fusion import posteriors, prior_scores
+from cycle.models.fusion import Prior, combined, posteriors, scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import open_aligner, open_asr, open_tts
 from cycle.models.recognizer import Recognizer
@@ -101,18 +101,24 @@ def _row(label: Label) -> dict[str, Any]:
 def transcribe(stream: Stream, asr: Recognizer, prior: NGram, search: Search, budget: int, fabric: Fabric) -> list[Label]:
     """Labels a stream."""
     lists = decode(asr, stream, search, budget, fabric, "labelling the speech pool")
-    scores = prior_scores(lists, prior)
-    return [choose(*row, search) for row in zip(stream.utt_ids, stream.frames.tolist(), lists, scores, strict=True)]
+    return choose(stream.utt_ids, stream.frames.tolist(), lists, prior, search)
 
 
-def choose(utt: str, frames: int, hyps: list[Hypothesis], priors: list[float], search: Search) -> Label:
-    """Ranks an N-best list by acoustics and prior together."""
-    ranked = sorted(zip(posteriors(hyps, priors, search), hyps, priors, strict=True), key=lambda row: -row[0])
-    if not ranked:
-        return Label(utt, "", frames, 0, -math.inf, 0.0, 0.0, [], [], [])
-    share, best, prior = ranked[0]
-    texts, shares = [h.text for _, h, _ in ranked], [p for p, _, _ in ranked]
-    return Label(utt, best.text, frames, len(best.text.split()), best.logp, prior, share, texts, shares, [])
+def choose(utts: Iterable[str], frames: Sequence[int], lists: Sequence[list[Hypothesis]], prior: Prior, search: Search) -> list[Label]:
+    """Ranks N-best lists by acoustics and prior together."""
+    known = scores(lists, prior)
+    totals = combined(known, search)
+    order = np.argsort(-totals, axis=1, kind="stable")
+    shares = np.take_along_axis(posteriors(totals), order, axis=1)
+    best = known[np.arange(len(order)), order[:, 0]]  # log-probability, prior, tokens
+    labels = []
+    for utt, length, hyps, ranks, posterior, (logp, text_logp, tokens) in zip(
+        utts, frames, lists, order.tolist(), shares.tolist(), best.tolist(), strict=True
+    ):
+        texts, n = [hyps[k].text for k in ranks[: len(hyps)]], len(hyps)
+        text = texts[0] if texts else ""
+        labels.append(Label(utt, text, length, int(tokens), logp, text_logp, posterior[0], texts, posterior[:n], []))
+    return labels
 
 
 def judge(rows: list[Label], stream: Stream, tts: Synthesizer, aligner: FrameCTC, judged: int, budget: int, fabric: Fabric) -> list[Label]:

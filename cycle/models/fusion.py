@@ -1,35 +1,55 @@
-"""The recogniser and the text-side prior together: scores, the best hypothesis, and how sure of it both are."""
+"""The recogniser and the text-side prior together: scores, the best hypothesis, and how sure of it both are.
+
+N-best lists are scored in columns, all of a pool's at once: hypothesis by hypothesis it took longer than a GPU's search.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cycle.data.batch import Hypothesis
-from cycle.models.ngram import NGram
 from cycle.settings import Search
 
-
-def prior_scores(lists: Sequence[Sequence[Hypothesis]], prior: NGram) -> list[list[float]]:
-    """Log-probability of each hypothesis under the text-side prior."""
-    flat = prior.logps(h.text.split() for hyps in lists for h in hyps).tolist()
-    found = iter(flat)
-    return [[next(found) for _ in hyps] for hyps in lists]
+type Scores = NDArray[np.float64]
 
 
-def combined(hyp: Hypothesis, prior: float, search: Search) -> float:
-    """Log-linear score of a hypothesis: acoustics, prior, and a reward per token."""
-    return hyp.logp + search.prior_weight * prior + search.prior_length * len(hyp.text.split())
+class Prior(Protocol):
+    """What knows how probable texts are."""
+
+    def logps(self, sentences: Iterable[Sequence[str]]) -> Scores: ...
 
 
-def best_text(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Search) -> str:
-    """The best of an N-best list; empty when there is none."""
-    scored = [(combined(h, p, search), h.text) for h, p in zip(hyps, priors, strict=True)]
-    return max(scored, key=lambda s: s[0])[1] if scored else ""
+def scores(lists: Sequence[Sequence[Hypothesis]], prior: Prior | None) -> Scores:
+    """(N, W, 3): log-probability of each hypothesis given its recording, that under the prior (0 without one), and its tokens.
+
+    Where a list is shorter than the longest, its row ends in hypotheses of no probability.
+    """
+    sizes = np.array([len(hyps) for hyps in lists], dtype=np.int64)
+    out = np.full((len(lists), max(1, sizes.max(initial=0)), 3), (-np.inf, 0.0, 0.0))
+    there = np.arange(out.shape[1]) < sizes[:, None]
+    texts = [hyp.text.split() for hyps in lists for hyp in hyps]
+    out[there, 0] = [hyp.logp for hyps in lists for hyp in hyps]
+    out[there, 1] = prior.logps(texts) if prior else 0.0
+    out[there, 2] = [len(tokens) for tokens in texts]
+    return out
 
 
-def posteriors(hyps: Sequence[Hypothesis], priors: Sequence[float], search: Search) -> list[float]:
-    """Probability of each hypothesis of an N-best list, if one of them is what was said: the softmax of `combined`."""
-    scores = [combined(h, p, search) for h, p in zip(hyps, priors, strict=True)]
-    shares = [math.exp(score - max(scores)) for score in scores]  # lists are short: a call of torch would take longer
-    return [share / math.fsum(shares) for share in shares]
+def combined(known: Scores, search: Search) -> Scores:
+    """Log-linear score of each hypothesis, (N, W): acoustics, prior, and a reward per token."""
+    return known @ np.array([1.0, search.prior_weight, search.prior_length])
+
+
+def best_texts(lists: Sequence[Sequence[Hypothesis]], totals: Scores) -> list[str]:
+    """The best of each N-best list, by `combined`; empty when there is none."""
+    return [hyps[best].text if hyps else "" for hyps, best in zip(lists, totals.argmax(1).tolist(), strict=True)]
+
+
+def posteriors(totals: Scores) -> Scores:
+    """Probability of each hypothesis of an N-best list, if one of them is what was said: the softmax of `combined`; 0 for none."""
+    best = totals.max(1, keepdims=True)
+    shares = np.exp(totals - np.where(np.isfinite(best), best, 0.0))
+    return shares / np.maximum(shares.sum(1, keepdims=True), np.finfo(np.float64).tiny)

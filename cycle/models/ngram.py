@@ -75,13 +75,23 @@ class NGram:
 
     def logp(self, tokens: Sequence[str]) -> float:
         """Natural log-probability of a whole sentence, its end included."""
+        return float(self.logps([tokens])[0])
+
+    def logps(self, sentences: Iterable[Sequence[str]]) -> NDArray[np.float64]:
+        """`logp` of each sentence. They are walked through together: a step that many take at the same place is looked up once."""
         get, unk, size, known = self._ids.get, self._unk, len(self.units), self._steps
-        total, state = 0.0, self._first
-        for token in (*[get(token, unk) for token in tokens], self._end):
-            step = known.get(state * size + token) or self._step(state, token)
-            total += step[0]
-            state = step[1]
-        return total
+        rows = [[*[get(token, unk) for token in tokens], self._end] for tokens in sentences]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        first = np.cumsum(lengths) - lengths
+        flat = np.array([token for row in rows for token in row], dtype=np.int64)
+        totals, states = np.zeros(len(rows)), np.full(len(rows), self._first)
+        for place in range(lengths.max(initial=0)):
+            going = np.flatnonzero(lengths > place)
+            steps, which = np.unique(states[going] * size + flat[first[going] + place], return_inverse=True)
+            found = [known.get(step) or self._step(*divmod(step, size)) for step in steps.tolist()]
+            totals[going] += np.array([logp for logp, _ in found])[which]
+            states[going] = np.array([state for _, state in found])[which]
+        return totals
 
     def _step(self, state: int, token: int) -> tuple[float, int]:
         gram = (*self._histories[state], token)
@@ -95,10 +105,6 @@ class NGram:
             self._states[history] = len(self._histories)
             self._histories.append(history)
         return self._states[history]
-
-    def logps(self, sentences: Iterable[Sequence[str]]) -> NDArray[np.float64]:
-        """`logp` of each sentence."""
-        return np.array([self.logp(tokens) for tokens in sentences], dtype=np.float64)
 
     def _probability(self, gram: Gram) -> float:
         value, last = 1 / len(self.units), len(gram) - 1

@@ -60,5 +60,10 @@ def test_of_many_files_those_are_dropped_that_were_read(tmp_path, row):
     assert resident(read) > untouched[paths.index(read)]
     texts[row]
     assert [resident(path) for path in paths] == untouched
-    texts.some(np.full(TOGETHER // ALONE, row))
+    texts.some(np.array([0, 5999] * (TOGETHER // ALONE // 2)))  # far apart
+    assert [resident(path) for path in paths] == untouched
+    for _ in range(TOGETHER // ALONE - 1):
+        texts.some(np.array([row, row]))
+    assert resident(read) > untouched[paths.index(read)]
+    texts.some(np.array([row, row]))
     assert [resident(path) for path in paths] == untouched

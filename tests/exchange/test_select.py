@@ -1,12 +1,14 @@
 """Selection rules, each by hand; order, reasons, schedules."""
 
+import math
+
 import numpy as np
 import pytest
 
 from cycle.data.schemas import LABEL, SPOKEN
 from cycle.data.table import Table
 from cycle.errors import UserError
-from cycle.exchange.label import choose
+from cycle.exchange.label import Label, choose
 from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, check, confidence, heard, of_round, pace, select, tts_agrees
 from cycle.settings import Rule
 
@@ -87,13 +89,19 @@ def test_the_prior_may_change_the_choice():
     from cycle.data.batch import Hypothesis
     from cycle.settings import Search
 
-    hyps = [Hypothesis("a", -1.0), Hypothesis("b", -1.5)]
-    assert choose("u", 9, hyps, [-5.0, -1.0], Search(prior_weight=0.0)).text == "a"
-    chosen = choose("u", 9, hyps, [-5.0, -1.0], Search(prior_weight=0.5))
+    class Prior:
+        def logps(self, sentences):
+            return np.array([{"a": -5.0, "b": -1.0}[token] for (token,) in sentences])
+
+    lists = [[Hypothesis("a", -1.0), Hypothesis("b", -1.5)], [], [Hypothesis("b", -9.0)]]
+    assert [label.text for label in choose("uvw", [9, 8, 7], lists, Prior(), Search(prior_weight=0.0))] == ["a", "", "b"]
+    chosen, nothing, only = choose("uvw", [9, 8, 7], lists, Prior(), Search(prior_weight=0.5))
     assert chosen.text == "b" and chosen.logp == -1.5 and chosen.nbest == ["b", "a"]
     assert chosen.posterior == pytest.approx(1 / (1 + pow(2.718281828, -1.5)), abs=1e-6)  # scores -2 and -3.5
     assert chosen.posteriors == pytest.approx([chosen.posterior, 1 - chosen.posterior])
-    assert choose("u", 9, [], [], Search()).text == ""
+    assert (chosen.prior, chosen.tokens, chosen.frames) == (-1.0, 1, 9)
+    assert nothing == Label("v", "", 8, 0, -math.inf, 0.0, 0.0, [], [], [])
+    assert only == Label("w", "b", 7, 1, -9.0, -1.0, 1.0, ["b"], [1.0], [])
 
 
 def test_own_rules_are_tried_on_utterances_that_could_be():

@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from cycle.data.batch import Hypothesis
-from cycle.models.fusion import best_text, combined, posteriors, prior_scores
+from cycle.models.fusion import best_texts, combined, posteriors, scores
 from cycle.models.ngram import NGram
 from cycle.settings import Search
 
 HYPS = [Hypothesis("a", math.log(0.6)), Hypothesis("b a", math.log(0.3)), Hypothesis("", math.log(0.1))]
-PRIORS = [math.log(0.25), math.log(0.5), math.log(0.125)]
+PRIORS = np.log([0.25, 0.5, 0.125])
+
+
+class Known:
+    def logps(self, sentences):
+        assert sentences == [["a"], ["b", "a"], []]
+        return PRIORS
 
 
 def test_worked_by_hand():
     """With half the prior and ln 2 a token: 0.6 sqrt(1/4) 2 = 0.6, 0.3 sqrt(1/2) 4 = 0.849, 0.1 sqrt(1/8) = 0.035."""
-    search = Search(prior_weight=0.5, prior_length=math.log(2))
+    totals = combined(scores([HYPS], Known()), Search(prior_weight=0.5, prior_length=math.log(2)))
     weights = [0.6, 1.2 * math.sqrt(0.5), 0.1 * math.sqrt(0.125)]
-    assert [math.exp(combined(h, p, search)) for h, p in zip(HYPS, PRIORS, strict=True)] == pytest.approx(weights)
-    assert posteriors(HYPS, PRIORS, search) == pytest.approx([w / sum(weights) for w in weights])
-    assert best_text(HYPS, PRIORS, search) == "b a"
+    assert np.exp(totals) == pytest.approx(np.array([weights]))
+    assert posteriors(totals) == pytest.approx(np.array([weights]) / sum(weights))
+    assert best_texts([HYPS], totals) == ["b a"]
 
 
 def test_without_a_prior_the_recogniser_decides():
-    assert best_text(HYPS, PRIORS, Search()) == "a"
-    assert posteriors(HYPS, PRIORS, Search()) == pytest.approx([0.6, 0.3, 0.1])
+    for prior in (Known(), None):
+        totals = combined(scores([HYPS], prior), Search())
+        assert best_texts([HYPS], totals) == ["a"] and posteriors(totals) == pytest.approx(np.array([[0.6, 0.3, 0.1]]))
+
+
+def test_short_lists_end_in_nothing():
+    """A list that is shorter than another has the same numbers as alone; an empty one has none."""
+    lists = [[Hypothesis("b", -800.0)], [], HYPS]
+    totals = combined(scores(lists, None), Search(prior_length=-1000.0))
+    assert best_texts(lists, totals) == ["b", "", ""] and totals[0, 0] == -1800.0
+    assert posteriors(totals).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_nothing_heard():
-    assert best_text([], [], Search()) == "" and posteriors([], [], Search()) == []
+    assert best_texts([], scores([], None).sum(-1)) == [] and posteriors(scores([[]], None)[..., 0]).tolist() == [[0.0]]
 
 
 def test_the_prior_scores_each_hypothesis_of_each_list():
     prior = NGram.fit([["a", "b"], ["b"]], order=2)
-    lists = [[Hypothesis("a b", 0.0), Hypothesis("b", 0.0)], [], [Hypothesis("a", 0.0)]]
-    assert prior_scores(lists, prior) == [[prior.logp(["a", "b"]), prior.logp(["b"])], [], [prior.logp(["a"])]]
+    lists = [[Hypothesis("a b", -2.0), Hypothesis("b", -3.0)], [], [Hypothesis("a", -4.0)]]
+    known = scores(lists, prior)
+    assert known[0].tolist() == [[-2.0, prior.logp(["a", "b"]), 2.0], [-3.0, prior.logp(["b"]), 1.0]]
+    assert known[2].tolist() == [[-4.0, prior.logp(["a"]), 1.0], [-math.inf, 0.0, 0.0]] and known[1, 0].tolist() == known[2, 1].tolist()

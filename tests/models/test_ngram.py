@@ -118,6 +118,14 @@ def test_logp_is_the_sum_of_its_steps() -> None:
         assert model.logp(sentence) == pytest.approx(sum(rows))
 
 
+def test_many_sentences_are_scored_as_each_alone() -> None:
+    """Of different lengths, some twice, some empty, some with tokens that nobody knows."""
+    held_out = [*some_sentences(50, seed=1), [], ["zzz"], ["a", "zzz"], *some_sentences(50, seed=1), []]
+    together, alone = (NGram.fit(some_sentences(100), order=3) for _ in range(2))  # either looks its steps up itself
+    assert together.logps(iter(held_out)).tolist() == [alone.logp(sentence) for sentence in held_out]
+    assert together.logps([]).shape == (0,)
+
+
 def test_vocabulary_is_fixed_and_unknown_tokens_are_one() -> None:
     model = NGram.fit([["a", "b"], ["a", "q"]], order=2, vocabulary=["b", "a", "c"])
     assert model.units == ["a", "b", "c", UNK, END]
