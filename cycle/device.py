@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,26 @@ def send(values: object, device: torch.device, dtype: torch.dtype | None = None)
     import torch
 
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+
+type Later[T] = Callable[[], T]  # waits for the device, and returns what it has made meanwhile
+
+
+def fetch(*tensors: Tensor) -> Later[Sequence[Tensor]]:
+    """Begins to bring tensors to the host. What comes back waits for them, and not for what the device is given after this call."""
+    import torch
+
+    if tensors[0].device.type != "cuda":
+        there = [t.cpu() for t in tensors]
+        return lambda: there
+    coming = [t.to("cpu", non_blocking=True) for t in tensors]  # to pinned memory, which a GPU reaches by itself
+    arrived = torch.cuda.current_stream(tensors[0].device).record_event()
+
+    def wait() -> Sequence[Tensor]:
+        arrived.synchronize()
+        return coming
+
+    return wait
 
 
 def by_first(fabric: Fabric, work: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ import torch
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, timed
 from cycle.data.batch import Batch, first_texts, speech_of
-from cycle.device import fabric
+from cycle.device import Later, fabric, fetch
 from cycle.eval.errors import error_rate
 from cycle.exchange.engine import SHARD
 from cycle.exchange.evaluate import decode
@@ -99,10 +99,16 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
     texts, shard = said(test), said(_shard(exp, "text"))
     vectors = None if voices.size is None else voices.embeddings(texts.spks, runner.device)
 
-    def speak(group: list[int], batch: Batch) -> list[torch.Tensor]:
+    def speak(group: list[int], batch: Batch) -> Later[list[torch.Tensor]]:
         with torch.no_grad(), runner.autocast():
             speech = tts.synthesize(batch.texts, batch.spks).speech
-        return [row[:n] for row, n in zip(speech.feats.float().cpu(), speech.lengths.tolist(), strict=True)]
+        coming = fetch(speech.feats.float(), speech.lengths)
+
+        def rows() -> list[torch.Tensor]:
+            feats, lengths = coming()
+            return [row[:n] for row, n in zip(feats, lengths.tolist(), strict=True)]
+
+        return rows
 
     def ours(stream: Stream = texts) -> list[torch.Tensor]:
         return sweep(stream, exp.config.rounds.speak.batch_frames, runner.device, "bench", speak)

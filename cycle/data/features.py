@@ -129,7 +129,7 @@ class ShardWriter:
     def done(self) -> bool:
         return self.stem.with_suffix(".arrow").exists()
 
-    def add(self, utt_id: str, feats: Array, f0: Array | None = None, **extra: object) -> None:
+    def add(self, utt_id: str, feats: NDArray[np.floating[Any]], f0: Array | None = None, **extra: object) -> None:
         self.rows.append({"utt": utt_id, "frames": len(feats), **extra})
         self.feats.append(feats.astype(np.float16, copy=False))
         self.f0.append(f0.astype(np.float16) if f0 is not None else np.zeros(len(feats), np.float16))

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling
+from cycle.device import Later
 from cycle.eval.cider import CiderD
 from cycle.eval.errors import distance, error_rate
 from cycle.exchange.pools import open_pool, references
@@ -32,10 +33,10 @@ PRIOR_LENGTHS = (0.0, 0.5, 1.0, 2.0)
 def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric: Fabric, title: str) -> list[list[Hypothesis]]:
     """N-best lists of a stream, in its order."""
 
-    def work(group: list[int], batch: Batch) -> list[list[Hypothesis]]:
+    def work(group: list[int], batch: Batch) -> Later[list[list[Hypothesis]]]:
         assert batch.speech is not None
         with fabric.autocast():
-            return asr.transcribe(batch.speech, search)
+            return asr.listen(batch.speech, search)
 
     return sweep(stream, budget, fabric.device, title, work)
 

@@ -12,6 +12,7 @@ from cycle.data.features import FeatureStore
 from cycle.data.pages import TOGETHER
 from cycle.data.schemas import RECORDING
 from cycle.data.table import Ragged, Table
+from cycle.device import Later, fetch
 from cycle.errors import UserError
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
@@ -58,11 +59,16 @@ def align(stream: Stream, aligner: FrameCTC, budget: int, device: torch.device) 
         the stream without the utterances that are too short for their tokens, and (N,) which those are.
     """
 
-    def work(group: list[int], batch: Batch) -> list[NDArray[np.int64]]:
+    def work(group: list[int], batch: Batch) -> Later[list[NDArray[np.int64]]]:
         assert batch.speech is not None
-        frames, logp = aligner.align(batch.speech, batch.texts)
-        rows = zip(frames.cpu().numpy(), logp.tolist(), batch.texts, strict=True)
-        return [row[: 2 + text.count(" ")] if value > UNALIGNED else row[:0] for row, value, text in rows]
+        texts, coming = batch.texts, fetch(*aligner.align(batch.speech, batch.texts))
+
+        def rows() -> list[NDArray[np.int64]]:
+            frames, logp = coming()
+            each = zip(frames.numpy(), logp.tolist(), texts, strict=True)
+            return [row[: 2 + text.count(" ")] if value > UNALIGNED else row[:0] for row, value, text in each]
+
+        return rows
 
     durations = Ragged()
     for start in range(0, len(stream), TOGETHER):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 
-from cycle.data.batch import Batch, first_texts, within
+from cycle.data.batch import Batch, Hypothesis, first_texts, within
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.data.schemas import SPOKEN
-from cycle.device import send
+from cycle.device import Later, fetch, send
 from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.pools import lenders, open_pool, recorded
-from cycle.exchange.sweep import sweep
+from cycle.exchange.sweep import begin_sweep
 from cycle.experiment import Experiment
 from cycle.models.pair import open_asr, open_tts
 from cycle.models.synthesizer import Rendering, Variation
 from cycle.settings import Search
 from cycle.train.streams import Stream, seed_of
+
+type Row = tuple[NDArray[np.float16], dict[str, Any]]  # features, and what the table says of them
 
 
 def choose_sentences(stream: Stream, count: int, number: int) -> Stream:
@@ -81,34 +84,45 @@ class SpeakJob:
             writer = ShardWriter(self.folder, shard, SPOKEN)
             part = texts.subset(range(shard * SHARD, min((shard + 1) * SHARD, len(texts))))
 
-            def speak(group: list[int], batch: Batch) -> list[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
+            def speak(group: list[int], batch: Batch) -> Later[list[Row]]:
                 generator = torch.Generator(fabric.device).manual_seed(seed_of(self.seed, shard, group[0]))
                 with torch.no_grad(), fabric.autocast():
                     made = tts.synthesize(batch.texts, batch.spks, variation=variation, generator=generator)
-                    heard = asr.transcribe(made.speech, Search("ctc_greedy"))
-                return list(_rows(made, batch, first_texts(heard)))
+                    return _rows(made, batch, asr.listen(made.speech, Search("ctc_greedy")))
 
-            for utt, (feats, row) in zip(part.utt_ids, sweep(part, conf.batch_frames, fabric.device, self.title, speak), strict=True):
-                writer.add(utt, feats, **row)
-            return writer.close
+            rows = begin_sweep(part, conf.batch_frames, fabric.device, self.title, speak)
+
+            def write() -> None:
+                for utt, (feats, row) in zip(part.utt_ids, rows(), strict=True):
+                    writer.add(utt, feats, **row)
+                writer.close()
+
+            return write
 
         return work
 
 
-def _rows(made: Rendering, batch: Batch, heard: list[str]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:  # type: ignore[type-arg]
-    """Features and what the table says of them, sentence by sentence."""
-    tokens = send([len(text.split()) for text in batch.texts], made.speech.feats.device)
-    finite = made.speech.feats.isfinite().all(-1).all(-1).tolist()
-    feats, lengths = made.speech.feats.half().cpu().numpy(), made.speech.lengths.tolist()  # as they are stored
-    rhythm = spread(made.durations.float().clamp(min=1).log(), tokens) if made.durations is not None else [math.nan] * len(lengths)
-    tone = spread(made.pitch.float(), tokens) if made.pitch is not None else [math.nan] * len(lengths)
-    for i, (text, spk) in enumerate(zip(batch.texts, batch.spks, strict=True)):
-        row = {"text": text, "spk": spk, "heard": heard[i], "finite": finite[i], "duration_std": rhythm[i], "pitch_std": tone[i]}
-        yield feats[i, : lengths[i]], row
+def _rows(made: Rendering, batch: Batch, heard: Later[list[list[Hypothesis]]]) -> Later[list[Row]]:
+    """What is kept of each sentence, begun."""
+    feats, tokens = made.speech.feats, send([len(text.split()) for text in batch.texts], made.speech.feats.device)
+    nothing = torch.full(tokens.shape, math.nan, device=tokens.device)
+    rhythm = spread(made.durations.float().clamp(min=1).log(), tokens) if made.durations is not None else nothing
+    tone = spread(made.pitch.float(), tokens) if made.pitch is not None else nothing
+    coming = fetch(feats.half(), made.speech.lengths, feats.isfinite().all(-1).all(-1), rhythm, tone)  # features as they are stored
+
+    def rows() -> list[Row]:
+        stored, *columns = coming()
+        each = zip(stored.numpy(), *[column.tolist() for column in columns], batch.texts, batch.spks, first_texts(heard()), strict=True)
+        return [
+            (row[:length], {"text": text, "spk": spk, "heard": said, "finite": finite, "duration_std": rhythm, "pitch_std": tone})
+            for row, length, finite, rhythm, tone, text, spk, said in each
+        ]
+
+    return rows
 
 
-def spread(values: torch.Tensor, counts: torch.Tensor) -> list[float]:
-    """Standard deviation of the first `counts` values of each row of (B, L)."""
+def spread(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(B,) standard deviation of the first `counts` values of each row of (B, L)."""
     inside = within(counts, values.size(1))
     mean = (values * inside).sum(1) / counts
-    return (((values - mean[:, None]) ** 2 * inside).sum(1) / counts).sqrt().tolist()
+    return (((values - mean[:, None]) ** 2 * inside).sum(1) / counts).sqrt()

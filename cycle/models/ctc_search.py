@@ -5,39 +5,76 @@ Prefix beam search after Graves 2006 and Hannun et al. 2014 (arXiv:1408.2873): e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from cycle.data.batch import within
+from cycle.device import Later, fetch
 
 BLANK = 0
 NEVER = -1e30  # a log-probability; sums of it stay finite
 FACTOR = 1_000_003  # of the hash of a prefix
 
 
-def greedy(logp: Tensor, lengths: Tensor) -> tuple[list[list[int]], Tensor]:
-    """Best path, collapsed.
+type Spelled = list[list[tuple[list[int], float]]]  # per utterance token ids with their log-probability, best first
 
-    Returns:
-        token ids per utterance, and (B,) log-probability of the path.
+
+@dataclass(frozen=True)
+class Beams:
+    """What a search has found, on the device still: W hypotheses of each utterance, best first.
+
+    Attributes:
+        tokens: (B, W, T) ids, blanks behind the last.
+        sizes: (B, W) how many.
+        logp: (B, W), NEVER where there is no hypothesis.
     """
+
+    tokens: Tensor
+    sizes: Tensor
+    logp: Tensor
+
+    def fetch(self) -> Later[Spelled]:
+        """Begins to bring them to the host."""
+        coming = fetch(torch.cat([self.sizes[..., None], self.tokens], dim=-1).int(), self.logp)
+
+        def spell() -> Spelled:
+            rows, values = coming()
+            longest = int(rows[..., 0].max()) if rows.numel() else 0
+            each = zip(rows[..., : 1 + longest].tolist(), values.tolist(), strict=True)
+            return [[(row[1 : 1 + row[0]], value) for row, value in zip(*beams, strict=True) if value > NEVER / 2] for beams in each]
+
+        return spell
+
+    def lists(self) -> Spelled:
+        """Waits for them."""
+        return self.fetch()()
+
+
+def greedy(logp: Tensor, lengths: Tensor) -> Beams:
+    """The best path, collapsed, with its log-probability: one hypothesis an utterance."""
     inside = within(lengths, logp.size(1))
     best, ids = logp.max(-1)
-    return collapse(ids, lengths), (best * inside).sum(1)
+    sizes, tokens = _collapsed(ids, lengths)
+    return Beams(tokens[:, None], sizes[:, None], (best * inside).sum(1, keepdim=True))
 
 
 def collapse(paths: Tensor, lengths: Tensor) -> list[list[int]]:
     """What (B, T) paths say in their first `lengths` frames: repetitions once, blanks left out."""
-    inside = within(lengths, paths.size(1))
-    ids = paths.masked_fill(~inside, BLANK)
-    fresh = torch.ones_like(inside)
+    sizes, tokens = _collapsed(paths, lengths)
+    return [row[1 : 1 + row[0]] for row in torch.cat([sizes[:, None], tokens], dim=1).tolist()]  # one copy from the device
+
+
+def _collapsed(paths: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) how many tokens (B, T) paths say, and (B, T) which, blanks behind them."""
+    ids = paths.masked_fill(~within(lengths, paths.size(1)), BLANK)
+    fresh = torch.ones_like(ids, dtype=torch.bool)
     fresh[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    keep = fresh & (ids != BLANK)
-    counts, tokens = _closed_up(ids.masked_fill(~keep, BLANK))
-    return [row[1 : 1 + row[0]] for row in torch.cat([counts[:, None], tokens], dim=1).tolist()]  # one copy from the device
+    return _closed_up(ids.masked_fill(~fresh, BLANK))
 
 
-def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> list[list[tuple[list[int], float]]]:
+def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -> Beams:
     """Prefix beam search over a batch.
 
     Args:
@@ -47,7 +84,7 @@ def prefix_beam(logp: Tensor, lengths: Tensor, beam: int = 8, top_k: int = 16) -
         top_k: tokens that may extend a prefix in one frame (the most probable ones).
 
     Returns:
-        per utterance up to `beam` (token ids, log-probability over all paths), best first.
+        up to `beam` hypotheses an utterance, with their log-probability over all paths.
 
     Each frame, a prefix either stays (a blank, or its last token repeated) or grows by a token. A grown prefix that equals another one that
     stayed is the same hypothesis: equality is found by a hash of the prefix, and the probabilities are added.
@@ -97,20 +134,15 @@ def _ended(logp: Tensor, lengths: Tensor) -> Tensor:
     return torch.where(behind, silence, logp)
 
 
-def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> list[list[tuple[list[int], float]]]:
-    """Follows the beams back and spells the prefixes out."""
+def _trace(score: Tensor, parents: list[Tensor], grown: list[Tensor]) -> Beams:
+    """Follows the beams back."""
     score, order = score.sort(dim=1, descending=True)
     place, steps = order, []
     for parent, added in zip(reversed(parents), reversed(grown), strict=True):
         steps.append(added.gather(1, place))
         place = parent.gather(1, place)
-    counts, tokens = _closed_up(torch.stack(steps[::-1], dim=-1) if steps else torch.zeros((*score.shape, 0), dtype=torch.long))
-    sizes = counts.tolist()
-    spelled = tokens[..., : max(map(max, sizes), default=0)].tolist()
-    return [
-        [(row[:size], value) for row, size, value in zip(*beams, strict=True) if value > NEVER / 2]
-        for beams in zip(spelled, sizes, score.tolist(), strict=True)
-    ]
+    sizes, tokens = _closed_up(torch.stack(steps[::-1], dim=-1) if steps else order.new_zeros((*order.shape, 0)))
+    return Beams(tokens, sizes, score)
 
 
 def _closed_up(tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cycle.config import read_yaml
 from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
+from cycle.device import Later
 from cycle.errors import UserError
 from cycle.log import log
 from cycle.models import attention, ctc_search, encoder, hybrid, sampling
@@ -198,22 +199,26 @@ class EspnetRecognizer(nn.Module):
         path, _ = viterbi(logp, frames, ids, lengths)
         return logp[0], path[0], seen[0] if seen is not None else None
 
-    @torch.no_grad()
     def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
         """N-best lists by the search that the configuration names."""
+        return self.listen(speech, search)()
+
+    @torch.no_grad()
+    def listen(self, speech: Speech, search: Search) -> Later[list[list[Hypothesis]]]:
+        """The same; searches by CTC alone leave it to the caller when to wait for the device."""
         with quiet(self):
-            if search.method == "attention":
-                return self._transcribe_joint(speech, replace(search, ctc_weight=0.0))
-            if search.method == "joint":
-                return self._transcribe_joint(speech, search)
+            if search.method in ("attention", "joint"):
+                lists = self._transcribe_joint(speech, replace(search, ctc_weight=0.0) if search.method == "attention" else search)
+                return lambda: lists
             logp, lengths = self.emissions(speech)
         if search.method == "ctc_greedy":
-            tokens, score = ctc_search.greedy(logp, lengths)
-            return [[Hypothesis(self.vocabulary.decode(t), float(s))] for t, s in zip(tokens, score.cpu(), strict=True)]
-        if search.method == "ctc_beam":
-            beams = ctc_search.prefix_beam(logp, lengths, search.beam, search.top_k)
-            return [[Hypothesis(self.vocabulary.decode(t), s) for t, s in beam[: search.nbest]] for beam in beams]
-        raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam, joint or attention")
+            found = ctc_search.greedy(logp, lengths).fetch()
+        elif search.method == "ctc_beam":
+            found = ctc_search.prefix_beam(logp, lengths, search.beam, search.top_k).fetch()
+        else:
+            raise UserError(f"no search {search.method!r}", "method", "choose ctc_greedy, ctc_beam, joint or attention")
+        spell = self.vocabulary.decode
+        return lambda: [[Hypothesis(spell(ids), value) for ids, value in beam[: search.nbest]] for beam in found()]
 
     def _transcribe_joint(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
         """ESPnet's batched CTC/attention beam search, the one of stock `Speech2Text`: one set of calls for all utterances.
@@ -265,7 +270,8 @@ class EspnetRecognizer(nn.Module):
                 flat = attention.sample(self._decoder, memory, frames, self.model.eos, temperature)
                 rows = [flat[i * n : (i + 1) * n] for i in range(len(out))]
             elif temperature == 0:
-                rows = [[ids] * n for ids in ctc_search.greedy(hybrid.lattice(self.model, self._ctc.log_softmax(out)), lengths)[0]]
+                best = ctc_search.greedy(hybrid.lattice(self.model, self._ctc.log_softmax(out)), lengths).lists()
+                rows = [[ids] * n for ((ids, _),) in best]
             else:
                 rows = sampling.ctc_paths(hybrid.lattice(self.model, self._ctc.log_softmax(out), temperature), lengths, n)
         return [[self.vocabulary.decode(ids) for ids in row] for row in rows]

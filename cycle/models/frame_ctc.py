@@ -91,8 +91,8 @@ class FrameCTC(nn.Module):
     def transcribe(self, speech: Speech, search: Search | None = None) -> list[list[Hypothesis]]:
         """Greedy transcripts."""
         with quiet(self):
-            tokens, logp = greedy(*self.emissions(speech))
-        return [[Hypothesis(self.vocabulary.decode(t), float(p))] for t, p in zip(tokens, logp.cpu(), strict=True)]
+            best = greedy(*self.emissions(speech)).lists()
+        return [[Hypothesis(self.vocabulary.decode(ids), value)] for ((ids, value),) in best]
 
     @torch.no_grad()
     def align(self, speech: Speech, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

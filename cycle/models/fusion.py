@@ -28,9 +28,9 @@ def scores(lists: Sequence[Sequence[Hypothesis]], prior: Prior | None) -> Scores
 
     Where a list is shorter than the longest, its row ends in hypotheses of no probability.
     """
-    sizes = np.array([len(hyps) for hyps in lists], dtype=np.int64)
-    out = np.full((len(lists), max(1, sizes.max(initial=0)), 3), (-np.inf, 0.0, 0.0))
-    there = np.arange(out.shape[1]) < sizes[:, None]
+    width = max([1, *map(len, lists)])
+    out = np.full((len(lists), width, 3), (-np.inf, 0.0, 0.0))
+    there = np.arange(width) < np.array([len(hyps) for hyps in lists]).reshape(-1, 1)
     texts = [hyp.text.split() for hyps in lists for hyp in hyps]
     out[there, 0] = [hyp.logp for hyps in lists for hyp in hyps]
     out[there, 1] = prior.logps(texts) if prior else 0.0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cycle.data.batch import Batch, Hypothesis, Loss
 from cycle.data.types import Speech
+from cycle.device import Later
 from cycle.settings import Search
 
 Branch = Literal["ctc", "attention"]
@@ -36,6 +37,10 @@ class Recognizer(Protocol):
 
     def transcribe(self, speech: Speech, search: Search) -> list[list[Hypothesis]]:
         """N-best lists, best first, without gradient and training noise."""
+        ...
+
+    def listen(self, speech: Speech, search: Search) -> Later[list[list[Hypothesis]]]:
+        """`transcribe`, begun: the lists come when what it returns is called, and the device can be given other work before."""
         ...
 
     def as_in_training(self, speech: Speech) -> Speech:

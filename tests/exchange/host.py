@@ -35,7 +35,7 @@ class Asr:
 
     spent = 0.0
 
-    def transcribe(self, speech, search):
+    def listen(self, speech, search):
         start = time.process_time()
         size, random = len(speech.lengths), torch.Generator().manual_seed(0)
 
@@ -50,10 +50,10 @@ class Asr:
             score = torch.randn(size, BEAM, generator=random)
         Asr.spent += time.process_time() - start
         if search.method == "ctc_greedy":
-            texts, scores = ctc_search.greedy(logp, torch.full((size,), OUTPUTS))
-            return [[Hypothesis(VOCABULARY.decode(ids), value)] for ids, value in zip(texts, scores.tolist(), strict=True)]
-        beams = ctc_search._trace(score, parents, grown)
-        return [[Hypothesis(VOCABULARY.decode(ids), value) for ids, value in beam[: search.nbest]] for beam in beams]
+            found = ctc_search.greedy(logp, torch.full((size,), OUTPUTS)).fetch()
+        else:
+            found = ctc_search._trace(score, parents, grown).fetch()
+        return lambda: [[Hypothesis(VOCABULARY.decode(ids), value) for ids, value in beam[: search.nbest]] for beam in found()]
 
 
 class Tts(Short):

@@ -37,8 +37,9 @@ def text(number: int, tokens: int = TOKENS_EACH) -> str:
 
 
 class Asr:
-    def transcribe(self, speech, search):
-        return [[Hypothesis(text(i * 31 + n), -1.0 - 0.1 * n - 0.01 * i) for n in range(search.nbest)] for i in range(len(speech.lengths))]
+    def listen(self, speech, search):
+        size = len(speech.lengths)
+        return lambda: [[Hypothesis(text(i * 31 + n), -1.0 - 0.1 * n - 0.01 * i) for n in range(search.nbest)] for i in range(size)]
 
 
 class Tts:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cycle.config import load
-from cycle.data.batch import Batch
+from cycle.data.batch import Batch, Hypothesis
 from cycle.data.features import ShardWriter
 from cycle.data.schemas import RECORDING
 from cycle.data.table import write
@@ -70,7 +70,8 @@ def test_the_table_says_how_a_sentence_was_spoken():
     feats[1, 1, 2] = torch.inf
     durations, pitch = torch.tensor([[1, 2, 9], [3, 3, 1]]), torch.tensor([[1.0, 3.0, 50.0], [2.0, 2.0, 2.0]])
     made = Rendering(Speech(feats, torch.tensor([4, 2])), durations, pitch)
-    rows = list(_rows(made, Batch(["1", "2"], ["a", "b"], ["x y", "x y z"]), ["x", "y"]))
+    batch, heard = Batch(["1", "2"], ["a", "b"], ["x y", "x y z"]), [[Hypothesis("x", 0.0)], []]
+    rows = _rows(made, batch, lambda: heard)()
     assert [row.shape for row, _ in rows] == [(4, 3), (2, 3)] and rows[0][0].dtype == np.float16
     one, other = (said for _, said in rows)
     assert one == {
@@ -83,5 +84,6 @@ def test_the_table_says_how_a_sentence_was_spoken():
     }
     assert other["finite"] is False and other["pitch_std"] == 0.0
     assert other["duration_std"] == pytest.approx(np.std(np.log([3, 3, 1])))
-    autoregressive = next(_rows(Rendering(made.speech), Batch(["1", "2"], ["a", "b"], ["x y", "x y z"]), ["x", "y"]))[1]
+    assert (other["text"], other["heard"]) == ("x y z", "")
+    autoregressive = _rows(Rendering(made.speech), batch, lambda: heard)()[0][1]
     assert math.isnan(autoregressive["duration_std"]) and math.isnan(autoregressive["pitch_std"])

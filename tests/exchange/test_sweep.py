@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cycle.exchange.sweep import sweep
+from cycle.exchange.sweep import begin_sweep, sweep
 from cycle.train.streams import Stream
 
 CPU = torch.device("cpu")
@@ -37,6 +37,37 @@ def test_out_of_memory_halves_and_goes_on():
 
     assert sweep(stream([10] * 7), 100, CPU, "t", work) == list(range(7))
     assert sizes == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_values_are_waited_for_when_the_next_batch_is_at_work():
+    """Halves of a batch that was too large are waited for at once; so is the last batch."""
+    done = []
+
+    def work(group, batch):
+        done.append(("work", group))
+        if len(group) > 2:
+            raise torch.OutOfMemoryError("too much")
+
+        def values():
+            done.append(("values", group))
+            return group
+
+        return values
+
+    later = begin_sweep(stream([10, 10, 50, 70, 20, 20, 20]), 70, CPU, "t", work)
+    assert done == [
+        ("work", [0, 1, 4]),
+        ("work", [0]),
+        ("values", [0]),
+        ("work", [1, 4]),
+        ("values", [1, 4]),
+        ("work", [5, 6]),
+        ("work", [2]),
+        ("values", [5, 6]),
+        ("work", [3]),
+        ("values", [2]),
+    ]
+    assert later() == list(range(7)) and done[-1] == ("values", [3])
 
 
 def test_one_utterance_that_does_not_fit_is_an_error():

@@ -32,7 +32,7 @@ def emissions(seed, B=3, T=5, V=4, sharp=1.5):
 def test_wide_beam_is_exact(seed):
     logp = emissions(seed)
     lengths = torch.tensor([5, 3, 4])
-    for row, length, beams in zip(logp, lengths, prefix_beam(logp, lengths, beam=200, top_k=3), strict=True):
+    for row, length, beams in zip(logp, lengths, prefix_beam(logp, lengths, beam=200, top_k=3).lists(), strict=True):
         exact = all_strings(row[:length])
         found = {tuple(t): s for t, s in beams}
         assert set(found) == set(exact)
@@ -42,32 +42,31 @@ def test_wide_beam_is_exact(seed):
 
 
 def test_hypotheses_of_a_beam_differ():
-    for beams in prefix_beam(emissions(9, T=8), torch.tensor([8, 8, 8]), beam=4, top_k=3):
+    for beams in prefix_beam(emissions(9, T=8), torch.tensor([8, 8, 8]), beam=4, top_k=3).lists():
         assert len({tuple(t) for t, _ in beams}) == len(beams) == 4
 
 
 @pytest.mark.parametrize(("V", "top_k"), [(2, 16), (3, 1)])
 def test_hypotheses_differ_where_there_are_fewer_than_places(V, top_k):
     for seed in range(5):
-        for beams in prefix_beam(emissions(seed, T=8, V=V), torch.tensor([8, 8, 8]), beam=8, top_k=top_k):
+        for beams in prefix_beam(emissions(seed, T=8, V=V), torch.tensor([8, 8, 8]), beam=8, top_k=top_k).lists():
             assert len({tuple(t) for t, _ in beams}) == len(beams) > 1
 
 
 def test_padding_and_company_do_not_matter():
     logp, lengths = emissions(3), torch.tensor([5, 2, 4])
-    together = prefix_beam(logp, lengths, beam=4)
+    together = prefix_beam(logp, lengths, beam=4).lists()
     for i, n in enumerate(lengths):
-        alone = prefix_beam(logp[i : i + 1, :n], lengths[i : i + 1], beam=4)[0]
+        alone = prefix_beam(logp[i : i + 1, :n], lengths[i : i + 1], beam=4).lists()[0]
         assert [t for t, _ in alone] == [t for t, _ in together[i]]
 
 
 def test_greedy_by_hand():
     #            blank  a    b
     p = torch.tensor([[[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]])
-    tokens, score = greedy(p.log(), torch.tensor([5]))
-    assert tokens == [[1, 1, 2]]
-    assert float(score[0]) == pytest.approx(math.log(0.8 * 0.8 * 0.7 * 0.8 * 0.6), abs=1e-5)
-    assert greedy(p.log(), torch.tensor([2]))[0] == [[1]]
+    (((tokens, score),),) = greedy(p.log(), torch.tensor([5])).lists()
+    assert tokens == [1, 1, 2] and score == pytest.approx(math.log(0.8 * 0.8 * 0.7 * 0.8 * 0.6), abs=1e-5)
+    assert greedy(p.log(), torch.tensor([2])).lists() == [[([1], pytest.approx(math.log(0.8 * 0.8), abs=1e-5))]]
 
 
 @pytest.mark.parametrize("target", [(1,), (1, 2), (1, 1), (2, 3, 2)])
