@@ -2,13 +2,16 @@
 
 The models are stand-ins that hand over, at once, what their kernels would have left on the device: beams to be traced back, paths to be
 collapsed, features. Reading batches, spelling, the prior, scoring, choosing and writing are what a run uses. Utterances have 64 frames (a
-second). Prints one JSON line: microseconds of processor time an utterance, all threads together, on one core.
+second). Prints one JSON line: microseconds of processor time an utterance, all threads together, on one core; `exchange` is a whole
+one, of as many recordings as texts: labels, judged, synthetic speech, selection, alignment, tables to read, monitors.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,8 +20,8 @@ from cycle.config import ROOT, load
 from cycle.data.batch import Hypothesis
 from cycle.data.types import Speech
 from cycle.device import fabric as make_fabric
-from cycle.exchange import label, speak
-from cycle.exchange.engine import Job, run
+from cycle.exchange import label, round_data, speak
+from cycle.exchange.engine import run
 from cycle.experiment import Experiment
 from cycle.models import ctc_search
 from cycle.models.synthesizer import Rendering
@@ -63,9 +66,9 @@ class Tts(Short):
         return Rendering(Speech(torch.zeros(*shape, 80), torch.full(shape[:1], FRAMES)), durations, torch.zeros(len(texts), TOKENS_EACH))
 
 
-def microseconds(job: Job, size: int) -> int:
+def microseconds(work: Callable[[], object], size: int) -> int:
     Asr.spent, start = 0.0, time.process_time()
-    run(job, make_fabric("cpu", "32"))
+    work()
     return round((time.process_time() - start - Asr.spent) / size * 1e6)
 
 
@@ -75,17 +78,18 @@ def main(size: int, folder: Path) -> None:
     keys = ["rounds.label.search.tune=false", "rounds.speak.count=0", "preset=gpu"]
     exp = Experiment(folder, load("mini", "cycle", keys, "cpu"), "mini", "cycle")
     pools(exp, size, FRAMES, TOKENS_EACH)
-    for module in (label, speak):
+    for module in (label, round_data, speak):
         for name, value in (("open_asr", Asr()), ("open_tts", Tts()), ("open_aligner", Aligner())):
             if hasattr(module, name):
                 setattr(module, name, lambda *_, value=value: value)
-    search = exp.config.rounds.label.search
-    jobs = {
-        "label": label.LabelJob(exp, folder, folder / "work/labels", search, judge=False),
-        "label_and_judge": label.LabelJob(exp, folder, folder / "work/judged", search, judge=True),
-        "speak": speak.SpeakJob(exp, 1, folder, folder / "work/synthetic"),
+    fabric, search = make_fabric("cpu", "32"), exp.config.rounds.label.search
+    works = {
+        "label": partial(run, label.LabelJob(exp, folder, folder / "work/labels", search, judge=False), fabric),
+        "label_and_judge": partial(run, label.LabelJob(exp, folder, folder / "work/judged", search, judge=True), fabric),
+        "speak": partial(run, speak.SpeakJob(exp, 1, folder, folder / "work/synthetic"), fabric),
+        "exchange": partial(round_data.exchange, exp, 1, folder, folder / "round", fabric),
     }
-    print(json.dumps({"utterances": size, **{name: microseconds(job, size) for name, job in jobs.items()}}))
+    print(json.dumps({"utterances": size, **{name: microseconds(work, size) for name, work in works.items()}}))
 
 
 if __name__ == "__main__":
