@@ -58,8 +58,7 @@ def fetch(*tensors: Tensor) -> Later[Sequence[Tensor]]:
     import torch
 
     if tensors[0].device.type != "cuda":
-        there = [t.cpu() for t in tensors]
-        return lambda: there
+        return lambda: [t.cpu() for t in tensors]
     coming = [t.to("cpu", non_blocking=True) for t in tensors]  # to pinned memory, which a GPU reaches by itself
     arrived = torch.cuda.current_stream(tensors[0].device).record_event()
 

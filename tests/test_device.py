@@ -14,6 +14,36 @@ def no_driver(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
+def test_what_is_fetched_is_waited_for_when_it_is_wanted(monkeypatch):
+    """Of a GPU: copies that do not block, behind all of them a mark, and only the call waits for it."""
+    done = []
+
+    class Far:
+        device = torch.device("cuda:1")
+
+        def to(self, where, non_blocking=False):
+            done.append((where, non_blocking))
+            return "here"
+
+    class Stream:
+        def __init__(self, place):
+            done.append(place)
+
+        def record_event(self):
+            done.append("mark")
+            return self
+
+        def synchronize(self):
+            done.append("wait")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    later = device.fetch(Far(), Far())
+    assert done == [("cpu", True), ("cpu", True), Far.device, "mark"]
+    assert later() == ["here", "here"] and done[4:] == ["wait"]
+    near = torch.ones(2)
+    assert device.fetch(near)()[0] is near
+
+
 @pytest.fixture
 def products():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
