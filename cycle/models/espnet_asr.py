@@ -270,8 +270,8 @@ class EspnetRecognizer(nn.Module):
                 flat = attention.sample(self._decoder, memory, frames, self.model.eos, temperature)
                 rows = [flat[i * n : (i + 1) * n] for i in range(len(out))]
             elif temperature == 0:
-                best = ctc_search.greedy(hybrid.lattice(self.model, self._ctc.log_softmax(out)), lengths).lists()
-                rows = [[ids] * n for ((ids, _),) in best]
+                best = hybrid.lattice(self.model, self._ctc.log_softmax(out)).argmax(-1)
+                rows = [[ids] * n for ids in ctc_search.collapse(best, lengths)]
             else:
                 rows = sampling.ctc_paths(hybrid.lattice(self.model, self._ctc.log_softmax(out), temperature), lengths, n)
         return [[self.vocabulary.decode(ids) for ids in row] for row in rows]

@@ -94,7 +94,8 @@ def moved(objective, models: Models, data: Batch, tries: int = 20) -> set[str]:
 
 def descent(objective, models: Models, data: Batch, steps: int, lr: float = 3e-3, seed: int | None = None) -> list[dict[str, float]]:
     """Trains as the trainer does, each step with its own seed (or always the same); returns what each step logged, with the loss."""
-    optimizer = torch.optim.Adam([p for name in sorted(objective.trains) for p in getattr(models, name).parameters()], lr=lr)
+    params = [p for name in sorted(objective.trains) for p in getattr(models, name).parameters()]
+    optimizer = torch.optim.Adam(params, lr=lr, eps=1e-5)  # with less, a gradient that is rounding alone moves a weight as far as any
     logged = []
     for step in range(steps):
         torch.manual_seed(step if seed is None else seed)
