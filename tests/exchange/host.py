@@ -2,8 +2,8 @@
 
 The models are stand-ins that hand over, at once, what their kernels would have left on the device: beams to be traced back, paths to be
 collapsed, features. Reading batches, spelling, the prior, scoring, choosing and writing are what a run uses. Utterances have 64 frames (a
-second). Prints one JSON line: microseconds of processor time an utterance, the best of five runs, all threads together, on one core. `exchange` is a
-whole one, of as many recordings as texts: labels, judged, synthetic speech, selection, alignment, tables to read, monitors.
+second). Prints one JSON line: microseconds of processor time an utterance, the best of five runs, all threads together, on one core.
+`exchange` is a whole one, of as many recordings as texts: labels, judged, synthetic speech, selection, alignment, tables to read, monitors.
 """
 
 import json
