@@ -60,10 +60,12 @@ def fetch(*tensors: Tensor) -> Later[Sequence[Tensor]]:
     if tensors[0].device.type != "cuda":
         return lambda: [t.cpu() for t in tensors]
     coming = [t.to("cpu", non_blocking=True) for t in tensors]  # to pinned memory, which a GPU reaches by itself
-    arrived = torch.cuda.current_stream(tensors[0].device).record_event()
+    device = tensors[0].device
+    arrived = torch.cuda.current_stream(device).record_event()
 
     def wait() -> Sequence[Tensor]:
-        arrived.synchronize()
+        with torch.cuda.device(device):  # a thread of its own begins at the first GPU
+            arrived.synchronize()
         return coming
 
     return wait

@@ -23,7 +23,7 @@ from cycle.files import read_json, write_json
 from cycle.log import log
 from cycle.models.checkpoint import load_weights
 from cycle.models.graphs import recordable
-from cycle.models.pair import load_asr, load_tts, read_voices, settle
+from cycle.models.pair import close_models, load_asr, load_tts, read_voices, settle
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin
 from cycle.objectives.recipe import objectives
@@ -141,6 +141,7 @@ def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric, mo
     if not trained.exists() and not done.exists():
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
+        close_models()  # training wants the room
         failure = train_round(exp, number, models.of(exp.round(start)), exp.round(start), data, scale(history), work, fabric)
         by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
     by_first(fabric, lambda: _finish_round(exp, history, start, fabric))

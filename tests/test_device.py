@@ -1,5 +1,7 @@
 """Which device is taken, and how it multiplies."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -36,10 +38,16 @@ def test_what_is_fetched_is_waited_for_when_it_is_wanted(monkeypatch):
         def synchronize(self):
             done.append("wait")
 
+    @contextlib.contextmanager
+    def on(place):
+        done.append(("on", place))
+        yield
+
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "device", on)
     later = device.fetch(Far(), Far())
     assert done == [("cpu", True), ("cpu", True), Far.device, "mark"]
-    assert later() == ["here", "here"] and done[4:] == ["wait"]
+    assert later() == ["here", "here"] and done[4:] == [("on", Far.device), "wait"]
     near = torch.ones(2)
     assert device.fetch(near)()[0] is near
 

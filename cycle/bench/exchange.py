@@ -130,5 +130,6 @@ def _tts(exp: Experiment, test: Stream, top: Ceiling) -> dict[str, Any]:
 
 def _heard(asr: Any, feats: list[torch.Tensor], test: Stream, device: str) -> float:
     """Token error of the recogniser on synthetic speech: that batches say what single sentences say."""
-    heard = [asr.transcribe(speech_of([row.cpu().numpy()]).to(torch.device(device)), Search("ctc_greedy"))[0][0].text for row in feats]
+    alone = (speech_of([row.cpu().numpy()]).to(torch.device(device)) for row in feats)
+    heard = [first_texts(asr.transcribe(speech, Search("ctc_greedy")))[0] for speech in alone]
     return error_rate([text.split() for text in test.texts], [text.split() for text in heard])

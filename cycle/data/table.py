@@ -17,8 +17,9 @@ from cycle.files import atomic_write
 Index = NDArray[np.int64]
 Places = NDArray[np.int32]  # of rows: half the memory, and two billion are enough
 MONITORED = 20_000  # utterances
-AT_ONCE = 4096  # values that are made objects together
-DENSE = 64  # a stretch of so many rows for each that is wanted is read whole: up to ten times as fast as one by one
+AT_ONCE = 1024  # values that are made objects together
+APART = TOGETHER // ALONE  # values that are read one by one before their pages are given back
+SEVERAL, DENSE = 64, 64  # as many values, or more, are read with the whole stretch that they lie in, if of so many rows one is wanted
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -61,15 +62,12 @@ class Column[T](Sequence[T]):
     def some(self, keys: Index) -> list[T]:
         """Several values, which cost less together."""
         rows = self._index[keys]
-        if not len(rows):
-            return []
-        first, last = int(rows.min()), int(rows.max())
-        if last - first < DENSE * len(rows):
-            stretch = self._values.slice(first, last - first + 1).combine_chunks()
-            found: list[T] = stretch.take(pa.array(rows - first)).to_pylist()
-            self._pages.read_stretch(first, last)
-            return found
-        return [value for some in batched(rows.tolist(), TOGETHER // ALONE) for value in self._one_by_one(some)]
+        if len(rows) < SEVERAL or (last := int(rows.max())) - (first := int(rows.min())) >= DENSE * len(rows):
+            return [value for some in batched(rows.tolist(), APART) for value in self._one_by_one(some)]
+        stretch = self._values.slice(first, last - first + 1).combine_chunks()
+        found: list[T] = stretch.take(pa.array(rows - first)).to_pylist()
+        self._pages.read_stretch(first, last)
+        return found
 
     def _one_by_one(self, rows: Sequence[int]) -> list[T]:
         found = [self._values[row].as_py() for row in rows]

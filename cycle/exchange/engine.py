@@ -16,7 +16,7 @@ from cycle.exchange.cluster import Cluster
 
 SHARD = 2048  # utterances
 
-type Write = Callable[[], None]  # puts a finished shard on disk
+type Write = Callable[[], None]  # puts a shard on disk; waits for the device, if that is still at it
 
 
 class Job(Protocol):

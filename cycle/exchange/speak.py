@@ -111,10 +111,10 @@ def _rows(made: Rendering, batch: Batch, heard: Later[list[list[Hypothesis]]]) -
     coming = fetch(feats.half(), made.speech.lengths, feats.isfinite().all(-1).all(-1), rhythm, tone)  # features as they are stored
 
     def rows() -> list[Row]:
-        stored, *columns = coming()
+        stored, *columns = coming()  # of which rows are copied: the memory that a GPU reaches is scarce, and wanted again
         each = zip(stored.numpy(), *[column.tolist() for column in columns], batch.texts, batch.spks, first_texts(heard()), strict=True)
         return [
-            (row[:length], {"text": text, "spk": spk, "heard": said, "finite": finite, "duration_std": rhythm, "pitch_std": tone})
+            (row[:length].copy(), {"text": text, "spk": spk, "heard": said, "finite": finite, "duration_std": rhythm, "pitch_std": tone})
             for row, length, finite, rhythm, tone, text, spk, said in each
         ]
 

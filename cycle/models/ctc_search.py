@@ -28,7 +28,7 @@ class Beams:
     Attributes:
         tokens: (B, W, T) ids, blanks behind the last.
         sizes: (B, W) how many.
-        logp: (B, W), NEVER where there is no hypothesis.
+        logp: (B, W); NEVER where there is no hypothesis, and no number where the emissions are none: nothing was heard then.
     """
 
     tokens: Tensor

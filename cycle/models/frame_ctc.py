@@ -92,7 +92,7 @@ class FrameCTC(nn.Module):
         """Greedy transcripts."""
         with quiet(self):
             best = greedy(*self.emissions(speech)).lists()
-        return [[Hypothesis(self.vocabulary.decode(ids), value)] for ((ids, value),) in best]
+        return [[Hypothesis(self.vocabulary.decode(ids), value) for ids, value in beam] for beam in best]
 
     @torch.no_grad()
     def align(self, speech: Speech, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def scores(lists: Sequence[Sequence[Hypothesis]], prior: Prior | None) -> Scores
     out = np.full((len(lists), width, 3), (-np.inf, 0.0, 0.0))
     there = np.arange(width) < np.array([len(hyps) for hyps in lists]).reshape(-1, 1)
     texts = [hyp.text.split() for hyps in lists for hyp in hyps]
-    out[there, 0] = [hyp.logp for hyps in lists for hyp in hyps]
+    out[there, 0] = [hyp.logp if hyp.logp == hyp.logp else -np.inf for hyps in lists for hyp in hyps]  # what is no number is the last
     out[there, 1] = prior.logps(texts) if prior else 0.0
     out[there, 2] = [len(tokens) for tokens in texts]
     return out

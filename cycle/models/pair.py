@@ -203,26 +203,31 @@ def _open[M: nn.Module](kind: str, file: Path, settings: object, load: Callable[
     key = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size, settings)
     if kind not in _opened or _opened[kind][0] != key:
         _opened.pop(kind, None)  # its memory may be wanted
-        _opened[kind] = key, load().requires_grad_(False)
+        _opened[kind] = key, load()
     model: M = _opened[kind][1]
     return model
 
 
+def close_models() -> None:
+    """Gives the memory of shared models back, as soon as nobody else has them."""
+    _opened.clear()
+
+
 def open_asr(exp: Experiment, folder: Path, device: torch.device) -> EspnetRecognizer:
-    """What `load_asr` does, frozen and shared by all who only listen, of whom a round has several: loading takes as long as transcribing
-    a thousand words on a GPU."""
+    """What `load_asr` does, shared by all who only listen, of whom a round has several: loading takes as long as transcribing a thousand
+    words on a GPU."""
     settings = (str(device), exp.config.features.n_mels, exp.config.augment)
     return _open("asr", folder / "asr/model.pth", settings, lambda: load_asr(folder, exp.config, device))
 
 
 def open_tts(exp: Experiment, folder: Path, device: torch.device) -> EspnetSynthesizer:
-    """What `load_tts` does, frozen and shared by all who only let it speak."""
+    """What `load_tts` does, shared by all who only let it speak."""
     settings = (str(device), exp.config.features.n_mels, exp.voices)
     return _open("tts", folder / "tts/model.pth", settings, lambda: load_tts(folder, exp.config, read_voices(exp), device))
 
 
 def open_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
-    """What `load_aligner` does, frozen and shared."""
+    """What `load_aligner` does, shared."""
     settings = (str(device), exp.config.features.n_mels, exp.config.aligner, exp.vocabulary)
     return _open("aligner", exp.aligner / "model.pth", settings, lambda: load_aligner(exp, device))
 

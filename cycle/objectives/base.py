@@ -59,15 +59,15 @@ class Origin:
 
     @cached_property
     def asr(self) -> Recognizer:
-        return open_asr(self.exp, self.folder, self.device)
+        return open_asr(self.exp, self.folder, self.device).requires_grad_(False)
 
     @cached_property
     def tts(self) -> Synthesizer:
-        return open_tts(self.exp, self.folder, self.device)
+        return open_tts(self.exp, self.folder, self.device).requires_grad_(False)
 
     @cached_property
     def aligner(self) -> FrameCTC:
-        return open_aligner(self.exp, self.device)
+        return open_aligner(self.exp, self.device).requires_grad_(False)
 
     @cached_property
     def references(self) -> dict[str, list[str]]:

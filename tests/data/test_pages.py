@@ -8,7 +8,7 @@ import pytest
 
 from cycle.data import table
 from cycle.data.pages import ALONE, TOGETHER
-from cycle.data.table import Table
+from cycle.data.table import SEVERAL, Table
 
 SCHEMA = pa.schema([("utt", pa.string()), ("text", pa.string())])
 
@@ -64,7 +64,7 @@ def test_of_many_files_those_are_dropped_that_were_read(tmp_path, row):
         texts.some(np.array([0, 5999]))  # far apart
     assert [resident(path) for path in paths] == untouched
     for _ in range(TOGETHER // ALONE - 1):
-        texts.some(np.array([row, row]))
+        texts.some(np.full(SEVERAL, row))
     assert resident(read) > untouched[paths.index(read)]
-    texts.some(np.array([row, row]))
+    texts.some(np.full(SEVERAL, row))
     assert [resident(path) for path in paths] == untouched

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cycle.data import table
-from cycle.data.table import AT_ONCE, DENSE, Column, Ragged, Table, write
+from cycle.data.table import AT_ONCE, SEVERAL, Column, Ragged, Table, write
 
 SCHEMA = pa.schema([("utt", pa.string()), ("n", pa.int32()), ("many", pa.list_(pa.float64()))])
 
@@ -42,15 +42,16 @@ def test_some_values_at_once(three):
     assert column.some(np.array([3, 0, 0])) == [column[3], column[0], column[0]] and column.some(np.zeros(0, int)) == []
 
 
-def test_some_values_near_each_other_or_far_apart(tmp_path):
+def test_some_values_near_each_other_or_far_apart(tmp_path, monkeypatch):
     """Near ones are read as one stretch, across files; what comes is the same, lists and missing values included."""
     schema = pa.schema([("utt", pa.string()), ("tts", pa.list_(pa.float64()))])
     for n in range(3):
         write(tmp_path / f"{n}.arrow", ({"utt": f"u{n}-{k}", "tts": [k / 2, None][: k % 3]} for k in range(100)), schema)
     three = Table(sorted(tmp_path.iterdir()), schema)
-    near, far = np.array([105, 95, 100, 95]), np.array([250, 3])
-    assert near.max() - near.min() < DENSE * len(near) and far.max() - far.min() > DENSE * len(far)
-    for keys in (near, far):
+    monkeypatch.setattr(table, "DENSE", 2)
+    near, far, few = np.tile([205, 95, 100, 95], 20), np.tile([299, 0], SEVERAL // 2), np.array([105, 95])
+    assert np.ptp(near) < 2 * len(near) and np.ptp(far) > 2 * len(far) and len(few) < SEVERAL <= len(far)
+    for keys in (near, far, few):
         names = [f"u{key // 100}-{key % 100}" for key in keys]
         assert three.column("utt").some(keys) == list(three.subset(keys).column("utt")) == names
         assert three.column("tts").some(keys) == [[key % 100 / 2, None][: key % 100 % 3] for key in keys]

@@ -40,7 +40,7 @@ def test_out_of_memory_halves_and_goes_on():
 
 
 def test_values_are_waited_for_when_the_next_batch_is_at_work():
-    """Halves of a batch that was too large are waited for at once; so is the last batch."""
+    """Halves of a batch that was too large are waited for at once; the last batch, when the caller wants it."""
     done = []
 
     def work(group, batch):

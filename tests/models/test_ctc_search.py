@@ -69,6 +69,14 @@ def test_greedy_by_hand():
     assert greedy(p.log(), torch.tensor([2])).lists() == [[([1], pytest.approx(math.log(0.8 * 0.8), abs=1e-5))]]
 
 
+def test_nothing_is_heard_where_there_are_no_numbers():
+    logp = emissions(1, B=2)
+    logp[1, 2] = math.nan
+    for found in (greedy(logp, torch.tensor([5, 5])), prefix_beam(logp, torch.tensor([5, 5]))):
+        heard, nothing = found.lists()
+        assert heard and nothing == []
+
+
 @pytest.mark.parametrize("target", [(1,), (1, 2), (1, 1), (2, 3, 2)])
 def test_viterbi_is_the_best_path(target):
     for seed in range(3):

@@ -45,6 +45,12 @@ def test_short_lists_end_in_nothing():
     assert posteriors(totals).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
+def test_what_is_no_number_comes_last():
+    lists = [[Hypothesis("a", math.nan), Hypothesis("b", -5.0)], [Hypothesis("a", math.nan)]]
+    totals = combined(scores(lists, None), Search())
+    assert best_texts(lists, totals) == ["b", "a"] and posteriors(totals).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
 def test_nothing_heard():
     assert best_texts([], scores([], None).sum(-1)) == [] and posteriors(scores([[]], None)[..., 0]).tolist() == [[0.0]]
 

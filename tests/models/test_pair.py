@@ -14,7 +14,7 @@ from cycle.config import ROOT, load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.log import log
-from cycle.models.pair import build_asr, load_asr, open_aligner, open_asr, open_tts, settle, try_models
+from cycle.models.pair import build_asr, close_models, load_asr, open_aligner, open_asr, open_tts, settle, try_models
 from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
@@ -116,10 +116,12 @@ def test_listeners_share_a_model_as_long_as_its_file_stays(finished, tmp_path):
     shutil.copytree(finished, path, symlinks=True)
     exp = Experiment(path, config(), "mini", "cycle")
     models = [make(exp, exp.round(0), cpu) for make in (open_asr, open_tts)] + [open_aligner(exp, cpu)]
-    assert not any(model.training or p.requires_grad for model in models for p in model.parameters())
+    assert not any(model.training for model in models)
     os.rename(exp.round(0), path / "renamed")
     assert open_asr(exp, path / "renamed", cpu) is models[0] and open_tts(exp, path / "renamed", cpu) is models[1]
     assert open_aligner(exp, cpu) is models[2]
+    close_models()
+    assert open_aligner(exp, cpu) is not models[2]
     mine = load_asr(path / "renamed", exp.config, cpu)  # to be trained
     assert mine is not models[0] and all(p.requires_grad for p in mine.parameters())
 
