@@ -58,7 +58,8 @@ def fetch(*tensors: Tensor) -> Later[Sequence[Tensor]]:
     import torch
 
     if tensors[0].device.type != "cuda":
-        return lambda: [t.cpu() for t in tensors]
+        there = [t.cpu() for t in tensors]
+        return lambda: there
     coming = [t.to("cpu", non_blocking=True) for t in tensors]  # to pinned memory, which a GPU reaches by itself
     device = tensors[0].device
     arrived = torch.cuda.current_stream(device).record_event()
