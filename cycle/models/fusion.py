@@ -1,6 +1,6 @@
 """The recogniser and the text-side prior together: scores, the best hypothesis, and how sure of it both are.
 
-N-best lists are scored in columns, all of a pool's at once: hypothesis by hypothesis it took longer than a GPU's search.
+N-best lists are scored in columns, all of a pool's at once.
 """
 
 from __future__ import annotations

@@ -214,8 +214,7 @@ def close_models() -> None:
 
 
 def open_asr(exp: Experiment, folder: Path, device: torch.device) -> EspnetRecognizer:
-    """What `load_asr` does, shared by all who only listen, of whom a round has several: loading takes as long as transcribing a thousand
-    words on a GPU."""
+    """What `load_asr` does, shared by all who only listen, of whom an exchange has several."""
     settings = (str(device), exp.config.features.n_mels, exp.config.augment)
     return _open("asr", folder / "asr/model.pth", settings, lambda: load_asr(folder, exp.config, device))
 
