@@ -125,7 +125,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _merge(base: DictConfig, value: Any, where: str | Path) -> DictConfig:
     try:
-        return OmegaConf.merge(base, value)  # type: ignore[return-value]
+        return OmegaConf.unsafe_merge(base, value)  # type: ignore[return-value]  # what is laid over is not needed again
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None)
         file = None if str(where).startswith("-- ") else ROOT / where  # what was typed may be longer than names can be

@@ -49,20 +49,31 @@ def recipe(corpus: str) -> ModuleType:
     return module
 
 
+def named_root(exp: Experiment, module: ModuleType) -> Path | None:
+    """The corpus's folder as the user gave it; None where the recipe fetches the corpus.
+
+    Raises:
+        UserError: there is none, or the recipe cannot fetch.
+    """
+    if exp.data_root is None and not hasattr(module, "fetch"):
+        what = f"corpus {exp.corpus!r} cannot be downloaded"
+        raise UserError(what, f"egs/{exp.corpus}/README.md", "get it and give its folder: --data DIR")
+    return None if exp.data_root is None else _filled(exp.data_root)
+
+
 def corpus_root(exp: Experiment, module: ModuleType, options: dict[str, Any]) -> Path:
     """The corpus's folder: the user's, or fetched into the experiment where the recipe can."""
-    if exp.data_root is None:
-        if not hasattr(module, "fetch"):
-            what = f"corpus {exp.corpus!r} cannot be downloaded"
-            raise UserError(what, f"egs/{exp.corpus}/README.md", "get it and give its folder: --data DIR")
-        root: Path = module.fetch(exp.root / "corpus", options)
-    else:
-        root = exp.data_root
+    root = named_root(exp, module) or _filled(module.fetch(exp.root / "corpus", options))
+    return root.absolute()
+
+
+def _filled(root: Path) -> Path:
+    """Raises UserError for a folder in which nothing is."""
     if not root.is_dir():
         raise UserError("no such folder" if not root.exists() else "is no folder", root, "give the corpus's folder: --data DIR")
     if not any(root.iterdir()):
         raise UserError("is empty", root, "give the folder that holds the corpus")
-    return root.absolute()
+    return root
 
 
 def language_of(corpus: str, code: str) -> Spelling:

@@ -47,7 +47,6 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if control is not None:
         exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
-    _look(exp, options)
     return exp
 
 
@@ -122,7 +121,10 @@ def main(options: argparse.Namespace) -> int:
     names = controls.wanted(options.controls, exp.config)
     if options.redo and options.stage == 5:  # they are trained, and stay
         names += [name for name in controls.trained(exp) if name not in names]
-    _refuse(exp, options, names)
+    others = [open_experiment(options, name) for name in names if name != "lm"]
+    _refuse(exp, others, options)
+    for each in (exp, *others):
+        _look(each, options)
     exp.path.mkdir(parents=True, exist_ok=True)
     if ranks()[0] > 1 and names:
         raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
@@ -159,15 +161,30 @@ def _run(s: stage.Stage, exp: Experiment) -> None:
     stage.run(s, exp)
 
 
-def _refuse(exp: Experiment, options: argparse.Namespace, names: list[str]) -> None:
-    """Raises UserError, before anything is touched, where what is there was begun otherwise, or a control cannot be opened."""
-    for name in names:
-        if name != "lm":
-            stage.refuse_others(open_experiment(options, name), min(4, options.stage - 1) if options.redo else 5)
+def _refuse(exp: Experiment, others: list[Experiment], options: argparse.Namespace) -> None:
+    """Raises UserError, before anything is touched, where what is there was begun otherwise, or what is to come has nothing to begin with.
+
+    Args:
+        others: the controls.
+    """
+    _refuse_missing(exp, options)
+    for other in others:
+        stage.refuse_others(other, min(4, options.stage - 1) if options.redo else 5)
     kept = options.stage - 1 if options.redo else len(stage.STAGES)
     _refuse_another(exp, kept)
     if options.stage <= 5:  # scoring alone reads what is there
         stage.refuse_others(exp, kept)
+
+
+def _refuse_missing(exp: Experiment, options: argparse.Namespace) -> None:
+    """Raises UserError where the first stage to come lacks its inputs; the first of all, its corpus."""
+    first = stage.STAGES[options.stage - 1]
+    stage.refuse_missing(first, exp)
+    stamp = first.stamp_file(exp)
+    if first.number == 1 and (options.redo or not stamp.exists() or not read_json(stamp)["done"]):
+        from cycle.prepare import named_root, recipe
+
+        named_root(exp, recipe(exp.corpus))
 
 
 def _refuse_another(exp: Experiment, kept: int) -> None:

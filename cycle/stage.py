@@ -97,6 +97,14 @@ def name_of(stage: Stage, exp: Experiment) -> str:
     return f"stage {stage.number} ({stage.verb})" + (f" of {exp.control}" if exp.control else "")
 
 
+def refuse_missing(stage: Stage, exp: Experiment) -> None:
+    """Raises UserError for a stage whose inputs are not there."""
+    missing = [p for p in stage.inputs(exp) if not p.exists()]
+    if missing:
+        what = f"{name_of(stage, exp)} needs it and it is not there"
+        raise UserError(what, missing[0], f"run the stages before {stage.number} first")
+
+
 def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[str, Any], str | None]:
     """Refuses a stage that cannot run, before anything is touched.
 
@@ -106,10 +114,7 @@ def refuse(stage: Stage, exp: Experiment) -> tuple[dict[str, Any] | None, dict[s
     Raises:
         UserError: its settings or inputs are not those it was begun with, or its inputs are missing.
     """
-    name = name_of(stage, exp)
-    missing = [p for p in stage.inputs(exp) if not p.exists()]
-    if missing:
-        raise UserError(f"{name} needs it and it is not there", missing[0], f"run the stages before {stage.number} first")
+    refuse_missing(stage, exp)
     old = _known(stage, exp)
     new = stage.stamp(exp, done=False, seconds=(old or {}).get("seconds", 0.0))
     found = difference(old, new) if old else None

@@ -21,7 +21,6 @@ import torch
 from torch.random import fork_rng
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from cycle.config import ROOT
 
@@ -84,6 +83,19 @@ class Held(torch.Tensor):
         return torch.empty(*args, dtype=self.dtype, device=DEVICE)
 
 
+def leaves(value: Any) -> Iterator[Any]:
+    """What arguments or results of an operation consist of. torch's own trees hold more than lists, and take longer than operations."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    return type(value)(_mapped(change, each) for each in value) if isinstance(value, (list, tuple)) else change(value)
+
+
 def _raw(value: Any) -> Any:
     return value.raw if isinstance(value, Held) else value
 
@@ -113,7 +125,7 @@ class Pretended(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = func._schema.name.removeprefix("aten::")
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor)]
         held = [t for t in tensors if isinstance(t, Held)]
         wanted = kwargs.get("device")
         target = torch.device(wanted) if wanted is not None else DEVICE if held else HOST
@@ -131,7 +143,7 @@ class Pretended(TorchDispatchMode):
             return 0  # attention by its formula
         if target.type == DEVICE.type and wanted is not None:
             kwargs["device"] = HOST
-        given = tree_map(_raw, args), tree_map(_raw, kwargs)
+        given = _mapped(_raw, args), {key: _mapped(_raw, value) for key, value in kwargs.items()}
         if self.recording is not None and (target.type != DEVICE.type or len(held) < len(tensors)):
             raise RuntimeError(f"{name}: the host is asked, or asks, while a graph is recorded")
         out = self.compute(func, *given)
@@ -146,7 +158,7 @@ class Pretended(TorchDispatchMode):
                 return value
             return known[id(value)] if id(value) in known else Held(value)
 
-        return tree_map(hold, out)
+        return _mapped(hold, out)
 
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         if self.noise is None or torch.Tag.nondeterministic_seeded not in func.tags:
@@ -168,7 +180,7 @@ class Pretended(TorchDispatchMode):
 
     def _look(self, name: str, args: Any, held: list[Held], strangers: list[torch.Tensor]) -> None:
         """Counts a question; refuses tensors of both sides in one operation, as a GPU does."""
-        masks = name in INDEXING and any(t.dtype == torch.bool for t in tree_leaves(args[1]) if isinstance(t, torch.Tensor))
+        masks = name in INDEXING and any(t.dtype == torch.bool for t in leaves(args[1]) if isinstance(t, torch.Tensor))
         if name in ASKING or masks or (name == "repeat_interleave" and len(args) == 1):
             self._wait()
         if name == "multinomial" and args[1] == 1:

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from tests.pretend_device import Held, Pretended
+from tests.pretend_device import Held, Pretended, leaves
 
 STREAMS: dict[int, Any] = {}  # that were used with a pool
 
@@ -35,6 +34,7 @@ class Tape:
     def __init__(self, seen: Pretended, pools: dict[Any, list[Tape]]):
         self.seen, self.pools, self.operations = seen, pools, list[Any]()
         self.made = set[int]()  # memory of the recording itself
+        self.numbers: dict[int, Tensor] = {}  # tensors in it, one for each place
         self.owners: dict[int, weakref.ref[Tensor]] = {}  # who holds the other memory that it reads
         self.before: Tape | None = None  # whose backward pass this is
 
@@ -49,34 +49,39 @@ class Tape:
 
     def capture_end(self) -> None:
         self.seen.recording = None
+        with torch._C._DisableTorchDispatch():
+            for tensor in leaves([out for *_, out in self.operations]):
+                if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                    memory = tensor.untyped_storage()
+                    if memory.data_ptr() in self.made and memory.data_ptr() not in self.numbers:
+                        self.numbers[memory.data_ptr()] = tensor.new_empty(0).set_(memory)  # all of it
 
     def add(self, func: Any, args: Any, kwargs: Any, out: Any, held: list[Held]) -> None:
         for tensor in held:
             place = tensor.raw.untyped_storage().data_ptr()
             if place not in self.made:
                 self.owners.setdefault(place, weakref.ref(tensor))
-        places = {t.untyped_storage().data_ptr() for t in tree_leaves(out) if isinstance(t, Tensor)}
+        places = {t.untyped_storage().data_ptr() for t in leaves(out) if isinstance(t, Tensor)}
         self.made |= places - set(self.owners)
         self.operations.append((func, args, kwargs, out))
 
     def replay(self) -> None:
         Tape.replays += 1
         assert all(owner() is not None for owner in self.owners.values()), "memory that was given back since"
-        for other in self.pools[self]:
-            if other not in (self, self.before) and other.before is not self:
-                other.spoil()
-        for func, args, kwargs, out in self.operations:
-            again = self.seen.compute(func, args, kwargs)
-            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
+        with torch._C._DisableTorchDispatch():  # all of it lies on the host
+            for other in self.pools[self]:
+                if other not in (self, self.before) and other.before is not self:
+                    other.spoil()
+            for func, args, kwargs, out in self.operations:
+                again = self.seen.compute(func, args, kwargs)
+                for old, new in zip(leaves(out), leaves(again), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
 
     def spoil(self) -> None:
         """Its memory may belong to another one now."""
-        for *_, out in self.operations:
-            for tensor in tree_leaves(out):
-                if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.untyped_storage().data_ptr() in self.made:
-                    tensor.fill_(math.nan)
+        for tensor in self.numbers.values():
+            tensor.fill_(math.nan)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -59,14 +60,20 @@ def test_summary_is_as_promised(finished):
     assert all(r[k] >= 0 for r in summary["rounds"] for k in ("asr_dev", "asr_test", "tts_intelligibility"))
 
 
+def assert_light(stderr: str) -> None:
+    """Nothing was imported that takes seconds."""
+    heavy = {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
+    assert "cycle.stage" in heavy and not heavy & {"torch", "espnet2", "lightning", "matplotlib"}
+
+
 def test_a_second_call_skips_everything(finished):
     start = time.monotonic()
     again = cycle("run", "--exp", finished, *SMOKE)
     assert again.returncode == 0 and again.stdout.count("finished, skipped") == 7
     assert time.monotonic() - start < 30
     looked = cycle("run", "--exp", finished, *SMOKE, PYTHONPROFILEIMPORTTIME="1")
-    heavy = {line.rpartition("|")[2].strip() for line in looked.stderr.splitlines() if line.startswith("import time:")}
-    assert "cycle.stage" in heavy and not heavy & {"torch", "espnet2", "lightning", "matplotlib"}
+    assert looked.returncode == 0
+    assert_light(looked.stderr)
 
 
 def test_what_a_round_leaves(finished):
@@ -206,28 +213,31 @@ def test_no_leak_between_pools(finished):
     assert not (finished / "data/speech/text").exists() and not (finished / "data/speech/tokens").exists()
 
 
-def run_and_kill(words: list[str], seconds: float) -> bool:
-    """Starts a command and kills its process group; returns whether it had finished."""
+def run_and_kill(words: list[str], lines: int, seconds: float) -> bool:
+    """Starts a command and kills its process group some time after it has said so many lines; returns whether it had finished."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "cycle", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=variables)
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, env=variables)
+    assert process.stdout is not None
+    said = len(list(itertools.islice(process.stdout, lines)))
+    time.sleep(seconds if said == lines else 0)
+    finished = said < lines and process.wait() == 0
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return False
-    assert process.returncode == 0
-    return True
+    process.communicate()
+    return finished
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.all)])
 def test_kill_nine_changes_nothing(finished, tmp_path, kills):
-    words = ["run", "--exp", str(tmp_path / "mini"), *SMOKE]
-    rng = random.Random(kills)
+    """At any moment: a run says some forty lines, a second or less apart but for the longest two stages."""
+    words = ["run", "--exp", str(tmp_path / "mini"), "--stop-stage", "6", *SMOKE]
+    rng, killed = random.Random(kills), 0
     for _ in range(kills):
-        if run_and_kill(words, rng.uniform(3, 25)):
+        if run_and_kill(words, rng.randint(1, 30), rng.uniform(0, 2)):
             break
+        killed += 1
+    assert killed > 1
     last = cycle(*words)
     assert last.returncode == 0, last.stdout[-2000:] + last.stderr[-2000:]
     assert rates(tmp_path / "mini") == rates(finished)
@@ -252,6 +262,13 @@ def test_mistakes_end_in_one_line(tmp_path, words, said):
     done = cycle("run", "--exp", tmp_path / "exp", *words)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--corpus", "hsk", "--data", "/nowhere"], ["--stage", "4"]])
+def test_what_is_not_there_is_told_at_once(tmp_path, words):
+    done = cycle("run", "--exp", tmp_path / "exp", *words, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 2 and not (tmp_path / "exp").exists()
+    assert_light(done.stderr)
 
 
 def test_no_gpu_is_told(tmp_path):

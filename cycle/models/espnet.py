@@ -1,9 +1,38 @@
-"""What the wrappers take from ESPnet, imported without what it says on stderr of optional packages: an error is to stand there alone."""
+"""What the wrappers take from ESPnet, imported without what it says on stderr of optional packages: an error is to stand there alone.
+
+ESPnet has typeguard check the arguments of some 200 functions, each of which it parses and compiles anew: more than half the time of the
+import. Few of them are ever called, so each gets its checks at its first call.
+"""
 
 import contextlib
+import functools
+import inspect
 import io
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
-with contextlib.redirect_stderr(io.StringIO()):
+import typeguard
+
+
+def at_first_call(decorate: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that begins its work when a function is called; with anything else, such as a class, it does it at once."""
+
+    def late(target: Any = None, **options: Any) -> Any:
+        if not inspect.isfunction(target):
+            return decorate(target, **options)
+        decorated = functools.cache(lambda: decorate(target, **options))
+
+        @functools.wraps(target)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return decorated()(*args, **kwargs)
+
+        return call
+
+    return late
+
+
+with contextlib.redirect_stderr(io.StringIO()), mock.patch.object(typeguard, "typechecked", at_first_call(typeguard.typechecked)):
     from espnet2.asr.decoder.transformer_decoder import BaseTransformerDecoder
     from espnet2.asr.espnet_model import ESPnetASRModel
     from espnet2.asr.specaug.specaug import SpecAug

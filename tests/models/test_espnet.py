@@ -1,14 +1,20 @@
 """The wrappers against stock ESPnet: what we save opens there and says the same."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from cycle.config import ROOT, load
 from cycle.data.batch import Batch, speech_of
 from cycle.errors import UserError
 from cycle.models.checkpoint import model_conf
+from cycle.models.espnet import at_first_call
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
+from cycle.models.pair import build_asr
 from cycle.models.synthesizer import Variation
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
@@ -167,3 +173,29 @@ def test_gan_and_unknown_keys_are_refused_in_one_line():
         synthesizer(extra={"tts": "vits"})
     with pytest.raises(UserError, match="colour"):
         EspnetRecognizer(Vocabulary.of(TEXTS), 80, {"colour": 1})
+
+
+def test_types_are_checked_from_the_first_call_on():
+    """Half of the time that ESPnet takes to import would go into checks of functions that nobody calls."""
+    begun = []
+
+    def decorate(target=None, **options):
+        begun.append((target, options))
+        return (lambda *given: [target(*given)]) if target else decorate
+
+    late = at_first_call(decorate)
+
+    @late
+    def double(x):
+        """Twice."""
+        return 2 * x
+
+    assert begun == [] and double.__doc__ == "Twice."
+    assert [double(1), double(2)] == [[2], [4]] and len(begun) == 1
+    assert late(int)("3") == [3] and late(some="option") is decorate and begun[-2:] == [(int, {}), (None, {"some": "option"})]
+    counting = "import typeguard._decorators as d; from unittest.mock import Mock; d.instrument = Mock(side_effect=d.instrument)\n"
+    code = counting + "import cycle.models.espnet; print(d.instrument.call_count)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 20  # of some 200
+    with pytest.raises(UserError, match=r'argument "num_blocks" \(str\) is not an instance of int'):
+        build_asr(load("mini", "cycle", ["asr.conf.encoder_conf.num_blocks=many"]), Vocabulary.of(TEXTS))
