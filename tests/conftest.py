@@ -12,6 +12,11 @@ import pytest
 from tests.command import SMOKE, cycle
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole recipes, which take minutes, first: of two processes neither waits long for the other's last file."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run once, by the process of pytest that needs it first; each works on a copy of its own."""

@@ -10,6 +10,7 @@ Not covered: what a kernel of the GPU refuses or computes otherwise, or waits fo
 from __future__ import annotations
 
 import contextlib
+import functools
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -92,6 +93,13 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+@functools.cache
+def _about(func: Any) -> tuple[str, bool]:
+    """The name of an operation, and whether it only looks at a tensor in another way."""
+    alias = [result.alias_info for result in func._schema.returns]
+    return func._schema.name.removeprefix("aten::"), any(known is not None and not known.is_write for known in alias)
+
+
 def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
     return type(value)(_mapped(change, each) for each in value) if isinstance(value, (list, tuple)) else change(value)
 
@@ -124,15 +132,14 @@ class Pretended(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        name = func._schema.name.removeprefix("aten::")
+        name, looks = _about(func)
         tensors = [t for t in leaves((args, tuple(kwargs.values()))) if isinstance(t, torch.Tensor)]
         held = [t for t in tensors if isinstance(t, Held)]
         wanted = kwargs.get("device")
         target = torch.device(wanted) if wanted is not None else DEVICE if held else HOST
         if not held and target.type != DEVICE.type:
             return func(*args, **kwargs)
-        alias = [result.alias_info for result in func._schema.returns]
-        self.operations += not any(known is not None and not known.is_write for known in alias)
+        self.operations += not looks
         if name in ("_to_copy", "copy_"):
             target = self._copy(name, args, kwargs, target)
         else:

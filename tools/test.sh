@@ -26,6 +26,6 @@ status=0
 "$python" -m ruff format --check --quiet --diff . || status=1
 "$python" -m mypy || status=1
 ((status == 0)) || echo "error: lint, format or types: see above; the tests run all the same" >&2
-# Two processes, each with whole files: what a file or the session shares is made once in either.
-"$python" -m pytest --numprocesses 2 --dist loadfile "${select[@]}" "$@" || status=$?
+# Two processes, each with whole files: what a file shares is made once. In the order of tests/conftest.py.
+"$python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "${select[@]}" "$@" || status=$?
 exit "$status"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cycle.eval import fonts
 from cycle.eval.story import UNREADABLE, Story, reason
@@ -90,8 +91,10 @@ def write(figure: Figure, rows: Rows, folder: Path, style: Style) -> None:
         table.writerows(rows)
     han = fonts.family(fonts.wide(value for row in rows for value in row.values() if isinstance(value, str)))
     with mpl.rc_context(style.parameters(han)):
-        canvas = Canvas(figsize=(style.column, 0.62 * style.column), layout="constrained")
+        canvas = Canvas(figsize=(style.column, 0.62 * style.column))
         figure.draw(canvas, rows, style)
+        if any(axes.get_subplotspec() for axes in canvas.axes):
+            ConstrainedLayoutEngine().execute(canvas)  # once; as the canvas's own it would begin anew for each kind
         for kind, metadata in KINDS.items():
             with atomic_write(folder / f"{figure.name}.{kind}", "wb") as handle:
                 canvas.savefig(handle, format=kind, metadata=metadata)

@@ -101,7 +101,6 @@ def draw_flow(canvas: Canvas, rows: Rows, style: Style) -> None:
     objectives = by_kind["objective"]
     height = 63.5 + LINE * len(objectives)
     canvas.set_size_inches(style.column, height / 100 * 3.25)
-    canvas.set_layout_engine("none")  # it would look for a grid
     axes: Axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 100)
