@@ -31,6 +31,7 @@ case " $* " in
     if [[ -n ${PIP_SAYS:-} ]]; then echo "$PIP_SAYS" >&2; exit 1; fi
     case " $* " in *" --dry-run "*) ;; *) touch "$(dirname "$0")/installed" ;; esac
     sleep "${PIP_SLEEPS:-0}" ;;
+  *" compileall "*) touch "$(dirname "$0")/compiled" ;;
 esac # anything else asks whether it runs
 """
 BROKEN_SHIM = "#!/usr/bin/env bash\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n"
@@ -105,6 +106,7 @@ def test_prints_the_interpreter_and_keeps_pip_quiet(with_python: Machine) -> Non
     assert (code, out) == (0, f"{with_python.venv}/bin/python\n")
     assert "WARNING" not in err
     assert len(err.splitlines()) == 2
+    assert (with_python.venv / "bin/compiled").exists()
 
 
 def test_second_call_does_nothing_at_once(with_python: Machine) -> None:
