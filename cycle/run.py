@@ -131,7 +131,7 @@ def main(options: argparse.Namespace) -> int:
     if rank() > 0:
         return follow(exp, options)
     setup(exp.path / "run.log")
-    open_control = partial(open_experiment, options)
+    open_control = partial(_open_control, options)
     if options.control:  # a worker of --jobs
         controls.run_one(exp, options.control, open_control)
         return 0
@@ -150,6 +150,13 @@ def main(options: argparse.Namespace) -> int:
     if options.stop_stage in (4, 5):
         train_controls()
     return 0
+
+
+def _open_control(options: argparse.Namespace, name: str) -> Experiment:
+    """Hours after it was looked at first."""
+    exp = open_experiment(options, name)
+    _look(exp, options)
+    return exp
 
 
 def _run(s: stage.Stage, exp: Experiment) -> None:
@@ -177,11 +184,11 @@ def _refuse(exp: Experiment, others: list[Experiment], options: argparse.Namespa
 
 
 def _refuse_missing(exp: Experiment, options: argparse.Namespace) -> None:
-    """Raises UserError where the first stage to come lacks its inputs; the first of all, its corpus."""
+    """Raises UserError where the first stage to come lacks its inputs; the first of all, its corpus, which the first rank alone reads."""
     first = stage.STAGES[options.stage - 1]
     stage.refuse_missing(first, exp)
     stamp = first.stamp_file(exp)
-    if first.number == 1 and (options.redo or not stamp.exists() or not read_json(stamp)["done"]):
+    if first.number == 1 and rank() == 0 and (options.redo or not stamp.exists() or not read_json(stamp)["done"]):
         from cycle.prepare import named_root, recipe
 
         named_root(exp, recipe(exp.corpus))

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = [
     *["awk", "bash", "cat", "cp", "df", "dirname", "env", "find", "flock", "grep", "ls"],
-    *["mkdir", "mv", "rm", "sed", "sha256sum", "sleep", "touch"],
+    *["mkdir", "mv", "nproc", "rm", "sed", "sha256sum", "sleep", "touch"],
 ]
 
 # Answers what install.sh asks of a Python; every installation leaves a line in $CALLS.
@@ -31,7 +31,10 @@ case " $* " in
     if [[ -n ${PIP_SAYS:-} ]]; then echo "$PIP_SAYS" >&2; exit 1; fi
     case " $* " in *" --dry-run "*) ;; *) touch "$(dirname "$0")/installed" ;; esac
     sleep "${PIP_SLEEPS:-0}" ;;
-  *" compileall "*) touch "$(dirname "$0")/compiled" ;;
+  *" compileall "*)
+    trap 'exit 1' INT
+    touch "$(dirname "$0")/compiled"
+    sleep "${COMPILE_SLEEPS:-0}" ;;
 esac # anything else asks whether it runs
 """
 BROKEN_SHIM = "#!/usr/bin/env bash\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n"
@@ -226,6 +229,16 @@ def test_failure_is_one_line_and_leaves_nothing_half_built(with_python: Machine,
     assert not (with_python.venv / "bin").exists()
     assert says in (with_python.venv / ".cycle-install.log").read_text()
     assert with_python.install()[0] == 0
+
+
+def test_interrupted_while_it_compiles_it_is_not_whole(with_python: Machine) -> None:
+    installer = str(with_python.home / "clone/tools/install.sh")
+    # A shell in the background would have it ignored.
+    process = with_python.start("env", "--default-signal=INT", "bash", installer, COMPILE_SLEEPS="5")
+    wait_for(with_python.venv / "bin/compiled")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 130
+    assert with_python.install()[0] == 0 and with_python.installs() == 2
 
 
 def test_two_at_once_install_once(with_python: Machine) -> None:

@@ -69,8 +69,14 @@ pip_install() { "$python" -m pip --disable-pip-version-check --no-input install 
 # Packages that come as source only are built with the pinned setuptools, not with whatever is newest on the day.
 fill() { pip_install "$@" setuptools && pip_install "$@" --no-build-isolation --use-pep517 -r "$root/tools/requirements.txt"; }
 
-# pip would do it file by file, a third of its time. A file that is no Python of this version (templates, old tests) stays as it is.
-compile() { "$python" -m compileall -q -j 0 "$venv/lib" >>"$log" 2>&1 || true; }
+# pip would do it file by file, a third of its time. Some files are no Python of this version (templates, old tests), so the second pass,
+# which is quick, fails too; it is for machines on which processes cannot share the work.
+compile() {
+  trap 'exit 130' INT # compileall ends as if all were well
+  "$python" -I -m compileall -q -j "$(env -u OMP_NUM_THREADS nproc)" "$venv/lib" >>"$log" 2>&1 ||
+    "$python" -I -m compileall -q "$venv/lib" >>"$log" 2>&1 || true
+  trap - INT
+}
 
 give_up() {
   local what="the packages could not be installed" remedy="read $log"

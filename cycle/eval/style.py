@@ -63,6 +63,7 @@ class Style:
             "legend.frameon": False,
             "legend.handlelength": 1.5,
             "savefig.dpi": 300,
+            "figure.dpi": 300,  # at which text is measured when a figure is laid out
         }
 
 

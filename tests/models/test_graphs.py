@@ -146,6 +146,17 @@ def test_what_a_replay_left_is_used_before_the_next_one():
         assert seen.operations < 4 * few
 
 
+def test_a_replay_spoils_what_others_of_its_pool_have_left():
+    """So that what is read too late is no number here; on a GPU it would be another one."""
+    with device() as seen, recording(seen):
+        pool = Pool()
+        first, second = (Recording(lambda x: (2 * x,), [], [torch.ones(n, device=DEVICE, requires_grad=True)], pool) for n in (2, 3))
+        first.forward.replay()
+        assert first.outputs[0].tolist() == [2, 2]
+        second.forward.replay()
+        assert first.outputs[0].isnan().all() and second.outputs[0].tolist() == [2, 2, 2]
+
+
 def test_what_is_logged_stays():
     """The next replay writes where it lay."""
     with device(own_noise=True) as seen, recording(seen):
