@@ -69,8 +69,8 @@ pip_install() { "$python" -m pip --disable-pip-version-check --no-input install 
 # Packages that come as source only are built with the pinned setuptools, not with whatever is newest on the day.
 fill() { pip_install "$@" setuptools && pip_install "$@" --no-build-isolation --use-pep517 -r "$root/tools/requirements.txt"; }
 
-# pip would do it file by file, a third of its time. Some files are no Python of this version (templates, old tests), so the second pass,
-# which is quick, fails too; it is for machines on which processes cannot share the work.
+# pip would do it file by file, a third of its time. Where processes cannot share the work, one does it; what cannot be compiled stays as
+# it is.
 compile() {
   trap 'exit 130' INT # compileall ends as if all were well
   "$python" -I -m compileall -q -j "$(env -u OMP_NUM_THREADS nproc)" "$venv/lib" >>"$log" 2>&1 ||
