@@ -62,8 +62,8 @@ def check(config: Config, control: str, recipe: str) -> None:
 
 def trained(exp: Experiment) -> list[str]:
     """The controls whose rounds are done; `lm`, which has none, once it was decoded."""
-    stamps = {name: ROUNDS.stamp_file(inside(exp, name, exp.config)) for name in wanted("all")}
-    return [n for n, stamp in stamps.items() if (stamp.exists() and read_json(stamp)["done"]) or (n == "lm" and exp.decoded(n).is_dir())]
+    done = {name: ROUNDS.done(inside(exp, name, exp.config)) for name in wanted("all")}
+    return [name for name in done if done[name] or (name == "lm" and exp.decoded(name).is_dir())]
 
 
 def forget_decoding(exp: Experiment) -> None:

@@ -53,7 +53,7 @@ def named_root(exp: Experiment, module: ModuleType) -> Path | None:
     """The corpus's folder as the user gave it; None where the recipe fetches the corpus.
 
     Raises:
-        UserError: there is none, or the recipe cannot fetch.
+        UserError: nothing is there, or none was given and the recipe cannot fetch.
     """
     if exp.data_root is None and not hasattr(module, "fetch"):
         what = f"corpus {exp.corpus!r} cannot be downloaded"

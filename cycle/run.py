@@ -71,7 +71,7 @@ def _look(exp: Experiment, options: argparse.Namespace) -> None:
     begins = [s for s in (PRETRAIN, ROUNDS) if not s.stamp_file(exp).exists() or (options.redo and options.stage <= s.number)]
     if options.cluster:
         cluster = open_cluster(options.cluster, exp.config.precision)
-        if ROUNDS in begins or not read_json(ROUNDS.stamp_file(exp))["done"]:
+        if ROUNDS in begins or not ROUNDS.done(exp):
             cluster.look()
     if ROUNDS in begins:
         recipe = f"conf/recipes/{options.recipe}.yaml"
@@ -153,7 +153,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _open_control(options: argparse.Namespace, name: str) -> Experiment:
-    """Hours after it was looked at first."""
+    """A control as its files are now, which may be hours after the run has looked at them."""
     exp = open_experiment(options, name)
     _look(exp, options)
     return exp
@@ -187,8 +187,7 @@ def _refuse_missing(exp: Experiment, options: argparse.Namespace) -> None:
     """Raises UserError where the first stage to come lacks its inputs; the first of all, its corpus, which the first rank alone reads."""
     first = stage.STAGES[options.stage - 1]
     stage.refuse_missing(first, exp)
-    stamp = first.stamp_file(exp)
-    if first.number == 1 and rank() == 0 and (options.redo or not stamp.exists() or not read_json(stamp)["done"]):
+    if first.number == 1 and rank() == 0 and (options.redo or not first.done(exp)):
         from cycle.prepare import named_root, recipe
 
         named_root(exp, recipe(exp.corpus))

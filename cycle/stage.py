@@ -48,6 +48,11 @@ class Stage:
     def stamp_file(self, exp: Experiment) -> Path:
         return exp.stamps / f"{self.number}_{self.verb}.json"
 
+    def done(self, exp: Experiment) -> bool:
+        """Whether its stamp says so."""
+        file = self.stamp_file(exp)
+        return file.exists() and bool(read_json(file)["done"])
+
     def settings(self, exp: Experiment) -> dict[str, Any]:
         values = flatten(asdict(exp.config))
         chosen = {k: v for k, v in values.items() if k.split(".")[0] in self.reads or k in self.reads}

@@ -218,20 +218,21 @@ def run_and_kill(words: list[str], seconds: float) -> str | None:
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "cycle", *words]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=variables)
+    # Without a buffer, which would keep lines from `communicate`.
+    process = subprocess.Popen(command, bufsize=0, stdout=pipe, stderr=pipe, start_new_session=True, env=variables)
     assert process.stdout is not None
-    said = ""
+    said = b""
     for line in process.stdout:
         said += line
-        if "skipped" not in line:
+        if b"skipped" not in line:
             break
     try:
         more, wrong = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         more, wrong = process.communicate()
-        return re.findall(r"INFO stage (\d)", said + more)[-1]
-    assert process.returncode == 0, (said + more)[-2000:] + wrong[-2000:]
+        return re.findall(r"INFO stage (\d)", (said + more).decode())[-1]
+    assert process.returncode == 0, ((said + more)[-2000:] + wrong[-2000:]).decode()
     return None
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,6 +158,15 @@ def test_a_control_that_changed_is_refused_before_anything_is_forgotten(copy, tw
     ):
         run(copy, "--stage", "5", "--redo")
     assert state(copy) == before
+
+
+def test_the_first_rank_alone_needs_the_corpus(tmp_path, monkeypatch):
+    exp = Experiment(tmp_path, load("hsk", "cycle", []), "hsk", "cycle", tmp_path / "nowhere")
+    options = SimpleNamespace(stage=1, redo=False)
+    with pytest.raises(UserError, match="no such folder"):
+        cycle.run._refuse_missing(exp, options)
+    monkeypatch.setattr(cycle.run, "rank", lambda: 1)
+    cycle.run._refuse_missing(exp, options)
 
 
 def test_ranks_leave_controls_alone(copy, two_trained, monkeypatch):
