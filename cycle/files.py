@@ -14,7 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 LITTLE = 1 << 16  # bytes: a disk with less is full
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @contextlib.contextmanager
@@ -55,9 +58,23 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def identity(path: Path) -> tuple[int, ...] | None:
+    """Tells a file from others and from its own earlier content, whatever it is called; None where there is none."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as handle:
         handle.write(text)
+
+
+def write_yaml(path: Path, value: Any, **options: Any) -> None:
+    """Of plain values, as a safe loader reads them back."""
+    write_text(path, yaml.dump(value, Dumper=_Dumper, allow_unicode=True, **options))
 
 
 def write_json(path: Path, value: Any) -> None:

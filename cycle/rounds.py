@@ -19,11 +19,11 @@ from cycle.exchange.cluster import open_cluster
 from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
-from cycle.files import read_json, write_json
+from cycle.files import identity, read_json, write_json
 from cycle.log import log
 from cycle.models.checkpoint import load_weights
 from cycle.models.graphs import recordable
-from cycle.models.pair import close_models, load_asr, load_tts, read_voices, settle
+from cycle.models.pair import close_models, lend, load_asr, load_tts, read_voices, settle
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin
 from cycle.objectives.recipe import objectives
@@ -48,6 +48,7 @@ def main(exp: Experiment) -> None:
             if exp.config.rounds.on_collapse == "stop":
                 stopped = f"round {number} {status}"
                 break
+    close_models()  # what comes behind wants the room
     by_first(fabric, lambda: _conclude(exp, history, stopped))
 
 
@@ -104,32 +105,46 @@ def point(link: Path, target: Path) -> None:
 
 
 class RoundModels:
-    """The models that rounds train.
+    """The one pair of all rounds: it listens and speaks, then it is trained, then it is looked at.
 
-    Recordings of their steps (CUDA graphs) belong to their memory, so that they are the same ones in each round, then, filled anew.
+    Recordings of training steps (CUDA graphs) belong to the memory of its weights, which is filled anew where a round starts elsewhere.
     """
 
     def __init__(self, exp: Experiment, fabric: Fabric):
         self.exp, self.fabric = exp, fabric
-        self._kept: Models | None = None
+        self._pair: Models | None = None
+        self._files: list[object] = []  # that its weights were last lent as
 
-    def of(self, start: Path) -> Models:
-        """With the weights of a finished round."""
-        if self._kept is not None:
-            for name in self.exp.config.models:
-                load_weights(getattr(self._kept, name).model, start / name / "model.pth")
-            return self._kept
+    def at(self, start: Path) -> Models:
+        """With the weights of a finished round, and lent."""
+        if self._pair is None:
+            self._pair = self._load(start)
+        elif self._files != self._found(start):
+            for name, model in self._each().items():
+                load_weights(model.model, start / name / "model.pth")
+        self.lend(start)
+        return self._pair
+
+    def lend(self, folder: Path) -> None:
+        """Nobody has to open what lies in a folder, until `close_models`: it has the same weights."""
+        self._files = self._found(folder)
+        lend(self.exp, folder, self.fabric.device, self._each())
+
+    def _each(self) -> dict[str, Any]:
+        return {name: getattr(self._pair, name) for name in self.exp.config.models}
+
+    def _found(self, folder: Path) -> list[object]:
+        return [identity(folder / name / "model.pth") for name in self.exp.config.models]
+
+    def _load(self, start: Path) -> Models:
         exp, device = self.exp, self.fabric.device
         asr = load_asr(start, exp.config, device)
         tts = load_tts(start, exp.config, read_voices(exp), device) if "tts" in exp.config.models else None
-        replays = exp.config.graphs and recordable(self.fabric)
         if exp.config.even_batches:
+            replays = exp.config.graphs and recordable(self.fabric)
             for model in (asr, tts) if tts else (asr,):
                 model.use_graphs(replays)
-        models = Models(asr, cast("Synthesizer", tts))
-        if replays:
-            self._kept = models
-        return models
+        return Models(asr, cast("Synthesizer", tts))
 
 
 def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric, models: RoundModels) -> dict[str, Any]:
@@ -140,10 +155,12 @@ def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric, mo
     trained, done = work / "trained.json", work / "metrics.json"  # each written last, when what it speaks of is whole
     if not trained.exists() and not done.exists():
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
+        pair = models.at(exp.round(start))
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
-        close_models()  # training wants the room
-        failure = train_round(exp, number, models.of(exp.round(start)), exp.round(start), data, scale(history), work, fabric)
+        close_models()  # the pair will move, and training wants the room
+        failure = train_round(exp, number, pair, exp.round(start), data, scale(history), work, fabric)
         by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
+        models.lend(work)
     by_first(fabric, lambda: _finish_round(exp, history, start, fabric))
     return cast("dict[str, Any]", read_json(exp.round(number) / "metrics.json"))
 

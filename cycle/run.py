@@ -15,8 +15,6 @@ from pathlib import Path
 from platform import python_version
 from typing import IO
 
-import yaml
-
 from cycle import __version__, controls, stage
 from cycle.config import ROOT, load, needs_no_tts, overlaid, place_of
 from cycle.device import fabric, rank, ranks, resolve
@@ -24,7 +22,7 @@ from cycle.errors import UserError
 from cycle.exchange import select
 from cycle.exchange.cluster import open_cluster
 from cycle.experiment import Experiment
-from cycle.files import read_json, write_json, write_text
+from cycle.files import read_json, write_json, write_yaml
 from cycle.log import log, setup
 from cycle.settings import Config
 
@@ -247,7 +245,7 @@ def lock(path: Path) -> IO[str]:
 
 def record(exp: Experiment) -> None:
     """The completed configuration beside the models."""
-    write_text(exp.path / "config.yaml", yaml.safe_dump(asdict(exp.config), allow_unicode=True, sort_keys=False))
+    write_yaml(exp.path / "config.yaml", asdict(exp.config), sort_keys=False)
     about = {"corpus": exp.corpus, "recipe": exp.recipe, "device": exp.device, "command": sys.argv[1:], "versions": versions()}
     write_json(exp.path / "experiment.json", about)
 

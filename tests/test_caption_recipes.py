@@ -19,37 +19,37 @@ def run(exp: Path, recipe: str, *words: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("captions") / "scenes"
     run(exp, "caption_scst", "--controls", "more_steps,lm")
     return exp
 
 
-def test_every_stage_of_captioning(finished: Path) -> None:
-    summary = json.loads((finished / "summary.json").read_text())
+def test_every_stage_of_captioning(captioned: Path) -> None:
+    summary = json.loads((captioned / "summary.json").read_text())
     assert (summary["metric"], summary["higher_is_better"], summary["missing"]) == ("cider_d", True, {})
     assert set(summary["systems"]) == {"baseline", "caption_scst", "more_steps", "lm"}
     for entry in summary["systems"].values():
         assert entry["n"] == 24 and entry["ci95"][0] <= entry["value"] <= entry["ci95"][1] and entry["shape"]["distinct"] >= 1
     assert [row["round"] for row in summary["rounds"]] == [0, 1, 2] and all("tts_intelligibility" not in r for r in summary["rounds"])
-    assert (finished / "report/report.html").is_file()
+    assert (captioned / "report/report.html").is_file()
     for folder in ("round_00", "round_02"):
-        assert [p.name for p in sorted((finished / folder).iterdir()) if p.is_dir()] == ["asr"]
-    assert not (finished / "aligner").exists() and not (finished / "judge").exists()
-    rows = [json.loads(line) for line in (finished / "decode/caption_scst/test.jsonl").read_text().splitlines()]
+        assert [p.name for p in sorted((captioned / folder).iterdir()) if p.is_dir()] == ["asr"]
+    assert not (captioned / "aligner").exists() and not (captioned / "judge").exists()
+    rows = [json.loads(line) for line in (captioned / "decode/caption_scst/test.jsonl").read_text().splitlines()]
     assert all(len(row["refs"]) == 5 for row in rows)
 
 
-def test_a_finished_experiment_is_skipped_checked_and_used(finished: Path) -> None:
-    again = cycle("run", "--corpus", "scenes", "--exp", finished, "--recipe", "caption_scst", *SMOKE)
+def test_a_finished_experiment_is_skipped_checked_and_used(captioned: Path) -> None:
+    again = cycle("run", "--corpus", "scenes", "--exp", captioned, "--recipe", "caption_scst", *SMOKE)
     assert again.returncode == 0 and again.stdout.count("finished, skipped") == 7
-    assert cycle("check", finished).returncode == 0
-    wav = next((finished / "corpus" / "test").glob("*.wav"))
-    said = cycle("transcribe", finished, wav, "--search", "attention", "--beam", "2")
+    assert cycle("check", captioned).returncode == 0
+    wav = next((captioned / "corpus" / "test").glob("*.wav"))
+    said = cycle("transcribe", captioned, wav, "--search", "attention", "--beam", "2")
     assert said.returncode == 0 and said.stdout.startswith(f"{wav}\t")
-    table = cycle("compare", finished)
+    table = cycle("compare", captioned)
     assert table.returncode == 0 and "cider_d" in table.stdout
-    cost = cycle("bench", "reward", finished, "--steps", "3", "--device", "cpu")
+    cost = cycle("bench", "reward", captioned, "--steps", "3", "--device", "cpu")
     assert cost.returncode == 0 and "% (3 steps" in cost.stdout
 
 
@@ -64,8 +64,8 @@ def test_a_finished_experiment_is_skipped_checked_and_used(finished: Path) -> No
         (["run", "--corpus", "scenes", "--exp", "NEW", *SMOKE, "models=[tts]"], "models: ['tts']"),
     ],
 )
-def test_what_needs_another_model_is_refused(finished: Path, tmp_path: Path, words: list[str], said: str) -> None:
-    places = {"EXP": finished, "WAV": next((finished / "corpus" / "test").glob("*.wav")), "NEW": tmp_path / "new"}
+def test_what_needs_another_model_is_refused(captioned: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    places = {"EXP": captioned, "WAV": next((captioned / "corpus" / "test").glob("*.wav")), "NEW": tmp_path / "new"}
     done = cycle(*(places.get(word, word) for word in words))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1

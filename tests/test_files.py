@@ -4,8 +4,21 @@ import errno
 import weakref
 
 import pytest
+import yaml
 
-from cycle.files import atomic_dir, atomic_write, digest, read_json, read_jsonl, write_json, write_jsonl, write_text, write_tsv
+from cycle.files import (
+    atomic_dir,
+    atomic_write,
+    digest,
+    identity,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+    write_tsv,
+    write_yaml,
+)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -32,6 +45,23 @@ def test_a_full_disk_is_told_whatever_the_library_says(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught, atomic_write(tmp_path / "a"):
         raise RuntimeError("PytorchStreamWriter failed writing file")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "a")
+
+
+def test_a_file_is_the_same_by_another_name_and_another_with_other_content(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_text(one, "1")
+    was = identity(one)
+    one.rename(two)
+    assert was is not None and identity(two) == was and identity(one) is None
+    write_text(two, "2")
+    assert identity(two) not in (None, was)
+
+
+def test_yaml_is_plain(tmp_path):
+    values = {"b": [1, 2.0e-3, None, "no", "1e3", "中 😀"], "a": {"long": "x " * 200, "empty": {}}, "c": True}
+    write_yaml(tmp_path / "a.yaml", values, sort_keys=False)
+    assert yaml.safe_load((tmp_path / "a.yaml").read_text()) == values
+    assert (tmp_path / "a.yaml").read_text().startswith("b:") and "中" in (tmp_path / "a.yaml").read_text()
 
 
 def test_round_trips(tmp_path):

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cycle.config import model_file, read_yaml
 from cycle.errors import UserError
-from cycle.files import atomic_write, write_text
+from cycle.files import atomic_write, write_yaml
 from cycle.settings import Model
 
 # What a model is built from; the rest of ESPnet's keys is about features and training.
@@ -77,7 +76,7 @@ def _defaults(task: Any) -> dict[str, Any]:
 def save(folder: Path, module: nn.Module, args: argparse.Namespace | dict[str, Any]) -> None:
     """Writes `config.yaml` and `model.pth`."""
     values = args if isinstance(args, dict) else vars(args)
-    write_text(folder / "config.yaml", yaml.safe_dump(plain(values), allow_unicode=True, sort_keys=True))
+    write_yaml(folder / "config.yaml", plain(values))
     with atomic_write(folder / "model.pth", "wb") as handle:
         torch.save({k: v.detach().cpu() for k, v in module.state_dict().items()}, handle)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from cycle.data.batch import Batch
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.experiment import Experiment
-from cycle.files import read_json
+from cycle.files import identity, read_json
 from cycle.log import log
 from cycle.models.checkpoint import idle, load_weights, model_conf
 from cycle.models.frame_ctc import FrameCTC
@@ -195,12 +195,18 @@ def load_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
 _opened: dict[str, tuple[object, Any]] = {}  # the model of each kind that was opened last, and what it was made from
 
 
-def _open[M: nn.Module](kind: str, file: Path, settings: object, load: Callable[[], M]) -> M:
-    """Loads a model, or hands out the one that it has loaded from the same file, under whatever name: a finished round is renamed."""
+def _key(kind: str, exp: Experiment, file: Path, device: torch.device) -> object:
+    """What a model is made from: its file, under whatever name, since a finished round is renamed; and the settings that count."""
+    conf = exp.config
+    own = {"asr": conf.augment, "tts": exp.voices, "aligner": (conf.aligner, exp.vocabulary)}[kind]
+    return identity(file), str(device), conf.features.n_mels, own
+
+
+def _open[M: nn.Module](kind: str, exp: Experiment, file: Path, device: torch.device, load: Callable[[], M]) -> M:
+    """Loads a model, or hands out the one that it has loaded from the same file, or that was lent."""
     if not file.is_file():
         return load()  # which says so
-    about = file.stat()
-    key = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size, settings)
+    key = _key(kind, exp, file, device)
     if kind not in _opened or _opened[kind][0] != key:
         _opened.pop(kind, None)  # its memory may be wanted
         _opened[kind] = key, load()
@@ -208,27 +214,30 @@ def _open[M: nn.Module](kind: str, file: Path, settings: object, load: Callable[
     return model
 
 
+def lend(exp: Experiment, folder: Path, device: torch.device, models: Mapping[str, nn.Module]) -> None:
+    """Hands out models that have just been saved in a folder, as if they had been opened there; until `close_models`."""
+    for kind, model in models.items():
+        _opened[kind] = _key(kind, exp, folder / kind / "model.pth", device), model.eval()
+
+
 def close_models() -> None:
-    """Gives the memory of shared models back, as soon as nobody else has them."""
+    """Gives the memory of shared models back, as soon as nobody else has them; takes those that were lent back."""
     _opened.clear()
 
 
 def open_asr(exp: Experiment, folder: Path, device: torch.device) -> EspnetRecognizer:
     """What `load_asr` does, shared by all who only listen, of whom an exchange has several."""
-    settings = (str(device), exp.config.features.n_mels, exp.config.augment)
-    return _open("asr", folder / "asr/model.pth", settings, lambda: load_asr(folder, exp.config, device))
+    return _open("asr", exp, folder / "asr/model.pth", device, lambda: load_asr(folder, exp.config, device))
 
 
 def open_tts(exp: Experiment, folder: Path, device: torch.device) -> EspnetSynthesizer:
     """What `load_tts` does, shared by all who only let it speak."""
-    settings = (str(device), exp.config.features.n_mels, exp.voices)
-    return _open("tts", folder / "tts/model.pth", settings, lambda: load_tts(folder, exp.config, read_voices(exp), device))
+    return _open("tts", exp, folder / "tts/model.pth", device, lambda: load_tts(folder, exp.config, read_voices(exp), device))
 
 
 def open_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
     """What `load_aligner` does, shared."""
-    settings = (str(device), exp.config.features.n_mels, exp.config.aligner, exp.vocabulary)
-    return _open("aligner", exp.aligner / "model.pth", settings, lambda: load_aligner(exp, device))
+    return _open("aligner", exp, exp.aligner / "model.pth", device, lambda: load_aligner(exp, device))
 
 
 def load_frame_model(folder: Path, conf: FrameModel, config: Config, vocabulary: Vocabulary, device: torch.device) -> FrameCTC:

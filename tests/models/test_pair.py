@@ -14,7 +14,7 @@ from cycle.config import ROOT, load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.log import log
-from cycle.models.pair import build_asr, close_models, load_asr, open_aligner, open_asr, open_tts, settle, try_models
+from cycle.models.pair import build_asr, close_models, lend, load_asr, open_aligner, open_asr, open_tts, settle, try_models
 from cycle.models.vocabulary import Vocabulary
 from cycle.train.streams import Stream
 
@@ -133,6 +133,10 @@ def test_listeners_share_a_model_as_long_as_its_file_stays(finished, tmp_path):
     again = open_asr(exp, exp.round(1), cpu)
     assert again is not other and torch.equal(again.model.ctc.ctc_lo.bias, other.model.ctc.ctc_lo.bias + 1)
     assert open_asr(Experiment(path, config("augment.gain=0.5"), "mini", "cycle"), exp.round(1), cpu) is not again
+    lend(exp, exp.round(1), cpu, {"asr": mine})
+    assert open_asr(exp, exp.round(1), cpu) is mine
+    close_models()
+    assert open_asr(exp, exp.round(1), cpu) is not mine
     file.unlink()
     with pytest.raises(UserError, match=r"asr/model\.pth: no such checkpoint"):
         open_asr(exp, exp.round(1), cpu)
