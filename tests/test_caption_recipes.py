@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_recipe import SMOKE, cycle
+from tests.command import SMOKE, cycle, quick
 
 RECIPES = ("caption", "caption_dpo", "scheduled_sampling")
 
@@ -41,15 +41,15 @@ def test_every_stage_of_captioning(captioned: Path) -> None:
 
 
 def test_a_finished_experiment_is_skipped_checked_and_used(captioned: Path) -> None:
-    again = cycle("run", "--corpus", "scenes", "--exp", captioned, "--recipe", "caption_scst", *SMOKE)
+    again = quick("run", "--corpus", "scenes", "--exp", captioned, "--recipe", "caption_scst", *SMOKE)
     assert again.returncode == 0 and again.stdout.count("finished, skipped") == 7
-    assert cycle("check", captioned).returncode == 0
+    assert quick("check", captioned).returncode == 0
     wav = next((captioned / "corpus" / "test").glob("*.wav"))
-    said = cycle("transcribe", captioned, wav, "--search", "attention", "--beam", "2")
+    said = quick("transcribe", captioned, wav, "--search", "attention", "--beam", "2")
     assert said.returncode == 0 and said.stdout.startswith(f"{wav}\t")
-    table = cycle("compare", captioned)
+    table = quick("compare", captioned)
     assert table.returncode == 0 and "cider_d" in table.stdout
-    cost = cycle("bench", "reward", captioned, "--steps", "3", "--device", "cpu")
+    cost = quick("bench", "reward", captioned, "--steps", "3", "--device", "cpu")
     assert cost.returncode == 0 and "% (3 steps" in cost.stdout
 
 
@@ -66,7 +66,7 @@ def test_a_finished_experiment_is_skipped_checked_and_used(captioned: Path) -> N
 )
 def test_what_needs_another_model_is_refused(captioned: Path, tmp_path: Path, words: list[str], said: str) -> None:
     places = {"EXP": captioned, "WAV": next((captioned / "corpus" / "test").glob("*.wav")), "NEW": tmp_path / "new"}
-    done = cycle(*(places.get(word, word) for word in words))
+    done = quick(*(places.get(word, word) for word in words))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cycle.eval.render import contents
-from tests.command import cycle
+from tests.command import quick
 
 SECTIONS = [section for section, _ in contents(False)]
 INSIDE = re.compile(r"data:|blob:")  # inside the page itself
@@ -123,7 +123,7 @@ def test_a_running_experiment_has_a_page(browser: Any, finished: Path, tmp_path:
     (exp / "summary.json").unlink()
     text = exp / "data/test/text"
     text.write_text(re.sub(r"(?m) .*$", " <img src=x onerror=alert(1)><script>alert(2)</script>", text.read_text()))
-    done = cycle("report", exp)
+    done = quick("report", exp)
     assert done.returncode == 0, done.stderr
     opened = Opened(browser, exp / "report/report.html", 1280, 900)
     assert opened.complaints == [] and opened.fetched == []
@@ -138,6 +138,6 @@ def test_a_second_report_is_the_same(finished: Path) -> None:
     files = sorted(p for p in (finished / "report").rglob("*") if p.is_file())
     before = {p: p.read_bytes() for p in files}
     shutil.rmtree(finished / "samples")
-    assert cycle("report", finished).returncode == 0
+    assert quick("report", finished).returncode == 0
     assert [p.name for p in files if p.read_bytes() != before[p]] == []
     assert sorted(p for p in (finished / "report").rglob("*") if p.is_file()) == files

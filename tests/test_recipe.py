@@ -28,7 +28,7 @@ from cycle.device import fabric
 from cycle.models import graphs
 from cycle.models.pair import open_asr, open_tts
 from cycle.use import open_finished
-from tests.command import SMOKE, cycle
+from tests.command import SMOKE, cycle, quick
 
 
 def rates(exp: Path) -> dict:
@@ -93,7 +93,7 @@ def test_what_a_round_leaves(finished):
 
 
 def test_changed_settings_are_refused_by_name(finished):
-    refused = cycle("run", "--exp", finished, "--", "preset=smoke", "rounds.updates=17")
+    refused = quick("run", "--exp", finished, "--", "preset=smoke", "rounds.updates=17")
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: ") and "rounds.updates: 16 -> 17" in refused.stderr and refused.stderr.count("\n") == 1
 
@@ -107,7 +107,7 @@ def test_stock_espnet_agrees(finished, tmp_path):
 
     last = finished / "round_02"
     wavs = sorted((finished / "corpus").glob("*.wav"))[:3]
-    said = cycle("transcribe", finished, *wavs, "--round", "2", "--search", "joint", "--beam", "4", "--ctc-weight", "0.3")
+    said = quick("transcribe", finished, *wavs, "--round", "2", "--search", "joint", "--beam", "4", "--ctc-weight", "0.3")
     assert said.returncode == 0, said.stderr
     ours = [line.split("\t")[1] for line in said.stdout.splitlines()]
     stock = Speech2Text(last / "asr/config.yaml", last / "asr/model.pth", beam_size=4, ctc_weight=0.3, lm_weight=0.0)
@@ -116,7 +116,7 @@ def test_stock_espnet_agrees(finished, tmp_path):
     out, feats = tmp_path / "a.wav", tmp_path / "a.npy"
     text = (finished / "data/test/tokens").read_text().splitlines()[0].split(maxsplit=1)[1]
     speakers, vectors = np.load(finished / "voices/speakers.npy"), np.load(finished / "voices/vectors.npy")
-    made = cycle("synthesize", finished, text, "--round", "2", "--spk", speakers[1], "--out", out, "--feats", feats)
+    made = quick("synthesize", finished, text, "--round", "2", "--spk", speakers[1], "--out", out, "--feats", feats)
     assert made.returncode == 0, made.stderr
     theirs = Text2Speech(last / "tts/config.yaml", last / "tts/model.pth")(text, spembs=torch.tensor(vectors[1], dtype=torch.float32))[
         "feat_gen"
@@ -127,7 +127,7 @@ def test_stock_espnet_agrees(finished, tmp_path):
 
 @pytest.mark.parametrize(("what", "count"), [("exchange", ["--utterances", "8"]), ("train", ["--steps", "3"])])
 def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
-    done = cycle("bench", what, finished, "--device", "cpu", *count, "--json", tmp_path / "bench.json")
+    done = quick("bench", what, finished, "--device", "cpu", *count, "--json", tmp_path / "bench.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "bench.json").read_text())
     for part in ("asr", "tts"):
@@ -306,7 +306,7 @@ def test_kill_nine_changes_nothing(finished, tmp_path, kills):
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, words, said):
-    done = cycle("run", "--exp", tmp_path / "exp", *words)
+    done = quick("run", "--exp", tmp_path / "exp", *words)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
@@ -321,7 +321,7 @@ def test_what_is_not_there_is_told_at_once(tmp_path, words):
 def test_no_gpu_is_told(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = cycle("run", "--exp", tmp_path / "exp", "--device", "cuda", *SMOKE)
+    done = quick("run", "--exp", tmp_path / "exp", "--device", "cuda", *SMOKE)
     assert done.returncode == 2 and done.stderr.startswith("error: --device cuda: no GPU was found")
 
 
@@ -339,7 +339,7 @@ def test_verbs_name_their_mistakes(finished, tmp_path):
         ["check", tmp_path / "missing"],
         ["nonsense"],
     ):
-        done = cycle(*words)
+        done = quick(*words)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr, (words, done.stderr)
 
 

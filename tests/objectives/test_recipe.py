@@ -5,7 +5,7 @@ import pytest
 from cycle.config import available, load
 from cycle.errors import UserError
 from cycle.objectives.recipe import objectives
-from tests.command import cycle
+from tests.command import quick
 
 RECIPES = [recipe for recipe in available("conf/recipes") if not recipe.startswith("caption")]
 MWER = "rounds.objectives.asr_mwer"
@@ -96,7 +96,7 @@ def test_what_has_no_weight_or_no_model_is_left_out():
     ],
 )
 def test_nothing_runs_before(tmp_path, words, said):
-    done = cycle("run", "--corpus", "mini", "--exp", tmp_path / "e", "--stop-stage", "1", *words)
+    done = quick("run", "--corpus", "mini", "--exp", tmp_path / "e", "--stop-stage", "1", *words)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "e").exists()
 
