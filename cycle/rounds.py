@@ -23,6 +23,7 @@ from cycle.files import identity, read_json, write_json
 from cycle.log import log
 from cycle.models.checkpoint import load_weights
 from cycle.models.graphs import recordable
+from cycle.models.held import Held
 from cycle.models.pair import close_models, lend, load_asr, load_tts, read_voices, settle
 from cycle.models.synthesizer import Synthesizer
 from cycle.objectives.base import Models, Origin, begin
@@ -113,22 +114,37 @@ class RoundModels:
     def __init__(self, exp: Experiment, fabric: Fabric):
         self.exp, self.fabric = exp, fabric
         self._pair: Models | None = None
-        self._files: list[object] = []  # that its weights were last lent as
+        self._held: list[Held] = []
+        self._files: list[object] = []  # identities of those whose weights it has
 
-    def at(self, start: Path) -> Models:
-        """With the weights of a finished round, and lent."""
+    def fill(self, start: Path) -> None:
+        """With the weights of a finished round; and lends them."""
         if self._pair is None:
             self._pair = self._load(start)
-        elif self._files != self._found(start):
+            self._held = [Held(model) for model in self._each().values()]
+        elif None in self._found(start) or self._files != self._found(start):
             for name, model in self._each().items():
                 load_weights(model.model, start / name / "model.pth")
         self.lend(start)
-        return self._pair
 
     def lend(self, folder: Path) -> None:
-        """Nobody has to open what lies in a folder, until `close_models`: it has the same weights."""
+        """Nobody has to open the models of a folder, whose weights the pair has: they are as if they had been opened just now."""
         self._files = self._found(folder)
+        self._let_go()
         lend(self.exp, folder, self.fabric.device, self._each())
+
+    def take(self) -> Models:
+        """To be trained. Who asks for the models of a folder from now on gets others, and training gets the room of those."""
+        assert self._pair is not None
+        close_models()
+        self._files = []
+        self._let_go()
+        return self._pair
+
+    def _let_go(self) -> None:
+        for model, held in zip(self._each().values(), self._held, strict=True):
+            model.zero_grad()
+            held.restore()
 
     def _each(self) -> dict[str, Any]:
         return {name: getattr(self._pair, name) for name in self.exp.config.models}
@@ -155,10 +171,9 @@ def run_round(exp: Experiment, history: list[dict[str, Any]], fabric: Fabric, mo
     trained, done = work / "trained.json", work / "metrics.json"  # each written last, when what it speaks of is whole
     if not trained.exists() and not done.exists():
         cluster = open_cluster(exp.cluster, exp.config.precision) if exp.cluster else None
-        pair = models.at(exp.round(start))
+        models.fill(exp.round(start))
         data = exchange(exp, number, exp.round(start), work, fabric, cluster)
-        close_models()  # the pair will move, and training wants the room
-        failure = train_round(exp, number, pair, exp.round(start), data, scale(history), work, fabric)
+        failure = train_round(exp, number, models.take(), exp.round(start), data, scale(history), work, fabric)
         by_first(fabric, lambda: write_json(trained, {"monitors": data.monitors, "failure": failure}))
         models.lend(work)
     by_first(fabric, lambda: _finish_round(exp, history, start, fabric))

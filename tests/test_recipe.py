@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from cycle.bench import train
 from cycle.config import ROOT, available
 from cycle.device import fabric
 from cycle.models import graphs
-from cycle.models.pair import open_asr, open_tts
+from cycle.models.pair import close_models, open_asr, open_tts
 from cycle.use import open_finished
 from tests.command import SMOKE, cycle, quick
 
@@ -194,9 +195,11 @@ def test_rounds_fill_the_same_pair(finished, tmp_path, monkeypatch):
     """Recordings belong to its memory. What it holds already is not read again, under whatever name it lies."""
     exp = open_finished(finished)
     models = rounds.RoundModels(exp, fabric("cpu", "32"))
-    pair = models.at(exp.round(0))
+    models.fill(exp.round(0))
+    pair = models.take()
     places = [p.data_ptr() for model in (pair.asr, pair.tts) for p in model.parameters()]
-    assert models.at(exp.round(1)) is pair
+    models.fill(exp.round(1))
+    assert models.take() is pair
     assert places == [p.data_ptr() for model in (pair.asr, pair.tts) for p in model.parameters()]
     for mine, saved in zip((pair.asr, pair.tts), ("asr", "tts"), strict=True):
         weights = torch.load(exp.round(1) / saved / "model.pth", weights_only=True)
@@ -205,10 +208,18 @@ def test_rounds_fill_the_same_pair(finished, tmp_path, monkeypatch):
     models.lend(tmp_path / "work")
     (tmp_path / "work").rename(tmp_path / "round")
     monkeypatch.setattr(rounds, "load_weights", lambda *_: pytest.fail("read again"))
-    assert models.at(tmp_path / "round") is pair
+    models.fill(tmp_path / "round")
     pair.asr.save(tmp_path / "round/asr")  # another file by the same name
     with pytest.raises(pytest.fail.Exception, match="read again"):
-        models.at(tmp_path / "round")
+        models.fill(tmp_path / "round")
+    models.lend(tmp_path / "round")
+    models.take()  # and who knows what becomes of it
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        models.fill(tmp_path / "round")
+    models.lend(tmp_path / "nowhere")  # which another machine may not see yet
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        models.fill(tmp_path / "nowhere")
+    close_models()
 
 
 def test_the_pair_is_lent_until_it_moves_and_when_it_has(finished, tmp_path, monkeypatch):
@@ -226,11 +237,16 @@ def test_the_pair_is_lent_until_it_moves_and_when_it_has(finished, tmp_path, mon
         look("start", start)  # as an objective does that compares the pair with what it was
         seen["pair"] = (models.asr, models.tts)
         for name in ("asr", "tts"):
-            getattr(models, name).train().save(work / name)
+            model = getattr(models, name).train()
+            param = next(model.parameters())
+            param.grad = torch.zeros_like(param)
+            model.encoded = torch.zeros(1)  # what a layer may keep of a batch
+            model.save(work / name)
 
     def dev_figure(exp, folder, fabric):
         look("dev", folder)
-        assert not any(model.training for model in seen["dev"])
+        assert not any(model.training or model.encoded is not None for model in seen["dev"])
+        assert not any(p.grad is not None for model in seen["dev"] for p in model.parameters())
         return {"asr_dev": 0.5, "empty_share": 0.0}
 
     for stand_in in (exchange, train_round, dev_figure):
@@ -239,6 +255,7 @@ def test_the_pair_is_lent_until_it_moves_and_when_it_has(finished, tmp_path, mon
     rounds.run_round(exp, history, fabric("cpu", "32"), rounds.RoundModels(exp, fabric("cpu", "32")))
     for k in range(2):
         assert seen["exchange"][k] is seen["pair"][k] is seen["dev"][k] is not seen["start"][k]
+    close_models()
 
 
 def test_no_leak_between_pools(finished):
@@ -252,45 +269,48 @@ def test_no_leak_between_pools(finished):
     assert not (finished / "data/speech/text").exists() and not (finished / "data/speech/tokens").exists()
 
 
-def run_and_kill(words: list[str], stage: int, seconds: float) -> int | None:
-    """Starts a command and kills its process group so long after it has come to a stage; returns the stage it was at, None if it ended."""
+def run_and_kill(words: list[str], begun: Callable[[str], object], seconds: float) -> int | None:
+    """Starts a command and kills its process group so long after a line of its log; returns the stage it was at, None if it ended."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "cycle", *words]
     pipe = subprocess.PIPE
     # Without a buffer, which would keep lines from `communicate`.
     process = subprocess.Popen(command, bufsize=0, stdout=pipe, stderr=pipe, start_new_session=True, env=variables)
     assert process.stdout is not None
-    said = b""
+    said = ""
     for line in process.stdout:
-        said += line
-        if b"skipped" not in line and at(line) >= stage:
+        said += line.decode()
+        if begun(line.decode()):
             break
     try:
         more, wrong = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        return at(said + process.communicate()[0])
-    assert process.returncode == 0, ((said + more)[-2000:] + wrong[-2000:]).decode()
+        return at(said + process.communicate()[0].decode())
+    assert process.returncode == 0, said[-2000:] + (more[-2000:] + wrong[-2000:]).decode()
     return None
 
 
-def at(said: bytes) -> int:
+def at(said: str) -> int:
     """The last stage that a log speaks of."""
-    return max((int(number) for number in re.findall(rb"INFO stage (\d)", said)), default=0)
+    return max((int(number) for number in re.findall(r"INFO stage (\d)", said)), default=0)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.all)])
 def test_kill_nine_changes_nothing(finished, tmp_path, kills):
-    """At times that are spread over the stages as a run spends its own, whatever it takes on this machine."""
+    """A third each before the rounds, spread as a run spends its time on this machine; in the first round's training; in the second."""
     words = ["run", "--exp", str(tmp_path / "mini"), "--stop-stage", "6", *SMOKE]
-    seconds = [json.loads(p.read_text())["seconds"] for p in sorted((finished / "stamps").glob("[1-6]_*.json"))]
-    ends, rng, last, killed = np.cumsum(seconds), random.Random(kills), 0.0, []
-    for number in range(kills):
-        now = (number + rng.random()) / kills * ends[-1]
-        stage = int(np.searchsorted(ends, now))
-        killed.append(run_and_kill(words, stage + 1, now - max(last, ends[stage] - seconds[stage])))
+    seconds = [json.loads(p.read_text())["seconds"] for p in sorted((finished / "stamps").glob("[1-3]_*.json"))]
+    ends, rng, last, killed, each = np.cumsum(seconds), random.Random(kills), 0.0, [], kills // 3
+    for number in range(kills - 2 * each):
+        now = (number + rng.random()) / (kills - 2 * each) * ends[-1]
+        stage = int(np.searchsorted(ends, now)) + 1
+        since = now - max(last, ends[stage - 1] - seconds[stage - 1])
+        killed.append(run_and_kill(words, lambda line, stage=stage: "skipped" not in line and at(line) >= stage, since))
         last = now
-    assert len({stage for stage in killed if stage}) > 1, killed
+    for seen in ["INFO round 1: "] * each + ["INFO round 2 of 2"] * each:
+        killed.append(run_and_kill(words, lambda line, seen=seen: seen in line, rng.uniform(0, 2)))
+    assert killed[0] in (1, 2, 3) and killed[-2 * each :] == [4] * 2 * each, killed
     done = cycle(*words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert rates(tmp_path / "mini") == rates(finished)
@@ -347,6 +367,11 @@ def test_verbs_name_their_mistakes(finished, tmp_path):
     ):
         done = quick(*words)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr, (words, done.stderr)
+
+
+def test_a_mistake_stands_alone_whatever_imports_say(finished, tmp_path):
+    done = cycle("synthesize", finished, "ABC", "--out", tmp_path / "a.wav")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 def test_help_is_quick_and_names_the_options():

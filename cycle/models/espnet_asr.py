@@ -229,7 +229,10 @@ class EspnetRecognizer(nn.Module):
         out, lengths = self._encode(speech)
         if search.ctc_weight == 0 and search.beam == 1:
             return self._greedy(out, lengths)
-        lists = self._beam_search(search)(x=out, x_lengths=lengths, maxlenratio=0.0, minlenratio=0.0)
+        beams = self._beam_search(search)
+        lists = beams(x=out, x_lengths=lengths, maxlenratio=0.0, minlenratio=0.0)
+        if search.ctc_weight > 0:
+            beams.scorers["ctc"].impl = None  # the batch's lattice, the largest of its tensors
         spell = self.vocabulary.decode
         return [[Hypothesis(spell(h.yseq[1:-1].tolist()), float(h.score)) for h in hyps[: search.nbest]] for hyps in lists]
 

@@ -215,28 +215,28 @@ def _open[M: nn.Module](kind: str, exp: Experiment, file: Path, device: torch.de
 
 
 def lend(exp: Experiment, folder: Path, device: torch.device, models: Mapping[str, nn.Module]) -> None:
-    """Hands out models that have just been saved in a folder, as if they had been opened there; until `close_models`."""
+    """Whoever opens the models of a folder from now on gets these, which have its weights, in eval mode; until somebody opens others."""
     for kind, model in models.items():
         _opened[kind] = _key(kind, exp, folder / kind / "model.pth", device), model.eval()
 
 
 def close_models() -> None:
-    """Gives the memory of shared models back, as soon as nobody else has them; takes those that were lent back."""
+    """Whoever opens a model from now on gets one of their own. Those that were shared are gone as soon as nobody else has them."""
     _opened.clear()
 
 
 def open_asr(exp: Experiment, folder: Path, device: torch.device) -> EspnetRecognizer:
-    """What `load_asr` does, shared by all who only listen, of whom an exchange has several."""
+    """A recogniser as `load_asr` gives, shared by all who only listen, of whom an exchange has several."""
     return _open("asr", exp, folder / "asr/model.pth", device, lambda: load_asr(folder, exp.config, device))
 
 
 def open_tts(exp: Experiment, folder: Path, device: torch.device) -> EspnetSynthesizer:
-    """What `load_tts` does, shared by all who only let it speak."""
+    """A synthesiser as `load_tts` gives, shared by all who only let it speak."""
     return _open("tts", exp, folder / "tts/model.pth", device, lambda: load_tts(folder, exp.config, read_voices(exp), device))
 
 
 def open_aligner(exp: Experiment, device: torch.device) -> FrameCTC:
-    """What `load_aligner` does, shared."""
+    """An aligner as `load_aligner` gives, shared."""
     return _open("aligner", exp, exp.aligner / "model.pth", device, lambda: load_aligner(exp, device))
 
 
