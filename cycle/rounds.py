@@ -118,7 +118,7 @@ class RoundModels:
         self._files: list[object] = []  # identities of those whose weights it has
 
     def fill(self, start: Path) -> None:
-        """With the weights of a finished round; and lends them."""
+        """Gives the pair the weights of a finished round, and lends it."""
         if self._pair is None:
             self._pair = self._load(start)
             self._held = [Held(model) for model in self._each().values()]
@@ -134,7 +134,7 @@ class RoundModels:
         lend(self.exp, folder, self.fabric.device, self._each())
 
     def take(self) -> Models:
-        """To be trained. Who asks for the models of a folder from now on gets others, and training gets the room of those."""
+        """The pair, to be trained. Whoever opens the models of a folder from now on gets others; what was shared takes no room any more."""
         assert self._pair is not None
         close_models()
         self._files = []
