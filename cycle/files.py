@@ -72,9 +72,9 @@ def write_text(path: Path, text: str) -> None:
         handle.write(text)
 
 
-def write_yaml(path: Path, value: Any, **options: Any) -> None:
+def write_yaml(path: Path, value: Any, sort_keys: bool = True) -> None:
     """Of plain values, as a safe loader reads them back."""
-    write_text(path, yaml.dump(value, Dumper=_Dumper, allow_unicode=True, **options))
+    write_text(path, yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=sort_keys))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -119,10 +119,11 @@ class RoundModels:
 
     def fill(self, start: Path) -> None:
         """Gives the pair the weights of a finished round, and lends it."""
+        found = self._found(start)
         if self._pair is None:
             self._pair = self._load(start)
             self._held = [Held(model) for model in self._each().values()]
-        elif None in self._found(start) or self._files != self._found(start):
+        elif found != self._files or None in found:
             for name, model in self._each().items():
                 load_weights(model.model, start / name / "model.pth")
         self.lend(start)
