@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +29,42 @@ def cycle(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def quick(*words: object) -> subprocess.CompletedProcess[str]:
-    """The same from a process that has imported everything, for tests to which it does not matter how a command starts."""
-    typed, server = [str(word) for word in words], multiprocessing.get_context("forkserver")
+@contextlib.contextmanager
+def forked(*words: object) -> Iterator[tuple[Any, Path, Path]]:
+    """The same from a process that has imported everything; leads a group of its own.
+
+    Yields:
+        the process; files that it writes to instead of stdout and stderr.
+    """
+    server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(BEHIND))  # in one process, of which each command is a fork
     with tempfile.TemporaryDirectory() as folder:
         out, wrong = Path(folder) / "out", Path(folder) / "err"
         out.touch()
         wrong.touch()
-        process: Any = server.Process(target=_run, args=(typed, str(out), str(wrong), dict(os.environ)))
+        process: Any = server.Process(target=_run, args=([str(word) for word in words], str(out), str(wrong), dict(os.environ)))
         process.start()
+        try:
+            yield process, out, wrong
+        finally:
+            if process.exitcode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.join()
+
+
+def quick(*words: object) -> subprocess.CompletedProcess[str]:
+    """Runs one to its end: for tests to which it does not matter how a command starts."""
+    with forked(*words) as (process, out, wrong):
         process.join(PATIENCE)
         if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(typed, PATIENCE)
-        return subprocess.CompletedProcess(typed, process.exitcode, out.read_text(), wrong.read_text())
+            raise subprocess.TimeoutExpired(list(map(str, words)), PATIENCE)
+        return subprocess.CompletedProcess(list(map(str, words)), process.exitcode, out.read_text(), wrong.read_text())
 
 
 def _run(words: list[str], out: str, wrong: str, env: dict[str, str]) -> None:
     from cycle.__main__ import main
 
+    os.setsid()
     for number, file in ((1, out), (2, wrong)):
         os.dup2(os.open(file, os.O_WRONLY), number)
     os.environ.clear()

@@ -9,8 +9,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,12 +22,12 @@ import torch
 
 from cycle import rounds
 from cycle.bench import train
-from cycle.config import ROOT, available
+from cycle.config import available
 from cycle.device import fabric
 from cycle.models import graphs
 from cycle.models.pair import close_models, open_asr, open_tts
 from cycle.use import open_finished
-from tests.command import SMOKE, cycle, quick
+from tests.command import SMOKE, cycle, forked, quick
 
 
 def rates(exp: Path) -> dict:
@@ -180,14 +178,14 @@ def test_bench_trains_with_graphs_too(finished, monkeypatch):
     monkeypatch.setattr(train, "recordable", lambda fabric: True)
     exp = open_finished(finished)
     exp = replace(exp, config=replace(exp.config, graphs=True))
-    result = dict(train.measure(exp, 8))
+    result = dict(train.measure(exp, 4))
     for part in ("asr", "tts"):
         rows = result[part]["rows"]
         assert rows[train.REPLAYED]["ratio"] == result[part]["ratio"] and "floor" in rows["ours"]
         assert rows[train.REPLAYED]["losses"] == pytest.approx(rows["ours"]["losses"], rel=0.01) and rows["ours"]["apart"] < 0.01
     # Every step of three runs: before anything is timed, timed, and for the curve or, of the cycle, once more before. Of each model; of
     # both together, tts at every other one, the other's judgement at one (three networks and one); of each objective alone.
-    assert counts["recorded"] >= 8 and counts["replayed"] == 3 * (8 * (2 + 1.5 + 2) + 4 + 8 * 4)
+    assert counts["recorded"] >= 8 and counts["replayed"] == 3 * (4 * (2 + 1.5 + 2) + 4 + 4 * 4)
     assert result["cycle"]["over_parts"] > 0
 
 
@@ -271,23 +269,15 @@ def test_no_leak_between_pools(finished):
 
 def run_and_kill(words: list[str], begun: Callable[[str], object], seconds: float) -> int | None:
     """Starts a command and kills its process group so long after a line of its log; returns the stage it was at, None if it ended."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "cycle", *words]
-    pipe = subprocess.PIPE
-    # Without a buffer, which would keep lines from `communicate`.
-    process = subprocess.Popen(command, bufsize=0, stdout=pipe, stderr=pipe, start_new_session=True, env=variables)
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line.decode()
-        if begun(line.decode()):
-            break
-    try:
-        more, wrong = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return at(said + process.communicate()[0].decode())
-    assert process.returncode == 0, said[-2000:] + (more[-2000:] + wrong[-2000:]).decode()
+    with forked(*words) as (process, out, wrong):
+        while process.exitcode is None and not any(map(begun, out.read_text().splitlines())):
+            process.join(0.02)
+        process.join(seconds)
+        if process.exitcode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            return at(out.read_text())
+        assert process.exitcode == 0, out.read_text()[-2000:] + wrong.read_text()[-2000:]
     return None
 
 
@@ -311,7 +301,7 @@ def test_kill_nine_changes_nothing(finished, tmp_path, kills):
     for seen in ["INFO round 1: "] * each + ["INFO round 2 of 2"] * each:
         killed.append(run_and_kill(words, lambda line, seen=seen: seen in line, rng.uniform(0, 2)))
     assert killed[0] in (1, 2, 3) and killed[-2 * each :] == [4] * 2 * each, killed
-    done = cycle(*words)
+    done = quick(*words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert rates(tmp_path / "mini") == rates(finished)
 

@@ -90,7 +90,7 @@ def write(figure: Figure, rows: Rows, folder: Path, style: Style) -> None:
         table.writeheader()
         table.writerows(rows)
     han = fonts.family(fonts.wide(value for row in rows for value in row.values() if isinstance(value, str)))
-    with mpl.rc_context(style.parameters(han)):
+    with mpl.rc_context(style.parameters(han)), fonts.without_layout():
         canvas = Canvas(figsize=(style.column, 0.62 * style.column))
         figure.draw(canvas, rows, style)
         if any(axes.get_subplotspec() for axes in canvas.axes):

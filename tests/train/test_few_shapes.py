@@ -56,7 +56,7 @@ RUNS = (
     ({"asr": AsrSupervised()}, {"asr losses": 10}),
     ({"idle": Idle(), "asr": AsrSupervised()}, {"asr losses": 0}),  # which leaves gradients that the recorded ones are added to
     (CYCLE, {"asr losses": 10, "tts losses": 10, "tts plan": 10, "tts sound": 8, "asr logp": 16}),
-    (BOTH, {"asr losses": 10, "tts plan": 10, "tts sound": 8, "asr logp": 8}),
+    pytest.param(BOTH, {"asr losses": 10, "tts plan": 10, "tts sound": 8, "asr logp": 8}, marks=pytest.mark.all),
 )
 
 
