@@ -78,6 +78,13 @@ def only_svg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "KINDS", {"svg": figures.KINDS["svg"]})
 
 
+@pytest.fixture
+def hardly_drawn(monkeypatch: pytest.MonkeyPatch, only_svg: None) -> None:
+    """Everything is put on the canvas, and the canvas is left there."""
+    monkeypatch.setattr(figures.Canvas, "savefig", lambda canvas, handle, **_: handle.write(b"<svg xmlns='http://www.w3.org/2000/svg'/>"))
+    monkeypatch.setattr(figures.ConstrainedLayoutEngine, "execute", lambda engine, canvas: None)
+
+
 def test_every_figure_with_its_numbers(drawn: Experiment) -> None:
     shown = [name for name in NAMES if name not in ("closeup_2", "closeup_3")]  # there is one test sample
     files = sorted(p.name for p in (drawn.report / "figures").iterdir())
@@ -163,7 +170,7 @@ def test_what_happened(drawn: Experiment) -> None:
     assert shares == [0.2917, 0.125, 0.5833]  # mean of two rounds: a third, none, two thirds; then a quarter, a quarter, a half
 
 
-@pytest.mark.usefixtures("only_svg")
+@pytest.mark.usefixtures("hardly_drawn", "played")
 def test_results_are_those_of_compare(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     drawn = scored(tmp_path)
     with caplog.at_level(logging.INFO, logger="cycle"):
@@ -298,13 +305,32 @@ def nonsense(name: str) -> Any:
     return lambda exp: write_text(exp.path / name, '{"a": [}\x00\tnonsense\n')
 
 
+def told_and_drawn(tmp_path: Path, damage: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exp = scored(tmp_path, whole)
+    monkeypatch.setattr(report, "look", lambda told: [])
+    damage(exp)
+    report.main(exp)
+    assert Tags(page(exp)).ids >= SECTIONS and list((exp.report / "figures").glob("*.svg"))
+    assert re.search(f"<li>[^<]*{said}", page(exp)), re.findall("<li>(.*)</li>", page(exp))
+
+
 @pytest.mark.usefixtures("only_svg")
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (broken_rounds, "Monitors of round 1"),
         (nan_everywhere, "Figures that the experiment has no numbers for: [^<]*“Losses”"),
         (nan_scores, "System cycle: its score is no number"),
+    ],
+)
+def test_draws_what_is_a_number(tmp_path: Path, damage: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_and_drawn(tmp_path, damage, said, monkeypatch)
+
+
+@pytest.mark.usefixtures("hardly_drawn")
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (broken_rounds, "Monitors of round 1"),
         (without("metrics.jsonl"), "Figures that the experiment has no numbers for: [^<]*“Losses”"),
         (without("score/cycle/per_utt.tsv"), "Errors per utterance of cycle"),
         (without("data/test/wav.scp", "data/test/text"), "Pool test"),
@@ -320,15 +346,10 @@ def nonsense(name: str) -> Any:
     ],
 )
 def test_makes_what_there_is(tmp_path: Path, damage: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    exp = scored(tmp_path, whole)
-    monkeypatch.setattr(report, "look", lambda told: [])
-    damage(exp)
-    report.main(exp)
-    assert Tags(page(exp)).ids >= SECTIONS and list((exp.report / "figures").glob("*.svg"))
-    assert re.search(f"<li>[^<]*{said}", page(exp)), re.findall("<li>(.*)</li>", page(exp))
+    told_and_drawn(tmp_path, damage, said, monkeypatch)
 
 
-@pytest.mark.usefixtures("only_svg")
+@pytest.mark.usefixtures("hardly_drawn")
 def test_without_models(tmp_path: Path) -> None:
     """The models of another version cannot be opened: the rest of the page is there."""
     exp = scored(tmp_path, whole)
@@ -378,7 +399,7 @@ def test_a_metric_that_is_no_error_rate(tmp_path: Path) -> None:
     assert "“Confusions”" not in page(experiment(tmp_path)) and "fewer errors than" not in page(experiment(tmp_path))
 
 
-@pytest.mark.usefixtures("only_svg")
+@pytest.mark.usefixtures("hardly_drawn")
 def test_stale_figures_go(tmp_path: Path) -> None:
     exp = scored(tmp_path)
     report.main(exp)

@@ -80,7 +80,7 @@ def test_a_killed_worker_costs_its_shard_only(tmp_path):
 
 def test_a_shard_that_fails_every_time_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="a fault of ours"):
-        LOCAL.run(replace(Squares(tmp_path, 2), broken=1), [0, 1])
+        replace(LOCAL, workers=1).run(Squares(tmp_path, 2, broken=1), [0, 1])
 
 
 def test_every_shipped_cluster_opens_and_strangers_are_named(tmp_path, monkeypatch):

@@ -66,7 +66,10 @@ def compared(model: nn.Module):
     return ours, theirs
 
 
-HYBRIDS = ("conformer", "e_branchformer", "ctc alone", "attention alone", "inner CTC", "inner CTC, conditioned")
+HYBRIDS = (
+    "conformer", "ctc alone", "attention alone", "inner CTC, conditioned",
+    *(pytest.param(name, marks=pytest.mark.all) for name in ("e_branchformer", "inner CTC")),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HYBRIDS)
