@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
+import zlib
 from pathlib import Path
 
 import matplotlib as mpl
@@ -57,3 +60,31 @@ def test_chinese_is_drawn_and_embedded(style: str, tmp_path: Path) -> None:
         pdf = (tmp_path / f"{text}.pdf").read_bytes()
         assert b"CycleHan" in pdf and b"/FontFile2" in pdf and b"/Type3" not in pdf
     assert pictures["中"] != pictures["国"]
+
+
+def streams(pdf: bytes) -> list[bytes]:
+    found = []
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            found.append(zlib.decompress(stream))
+    return found
+
+
+def test_fonts_are_embedded_without_their_layout() -> None:
+    """And look the same: the glyphs, their widths and places are. A ligature comes in a font of its own."""
+    made = []
+    with mpl.rc_context(STYLES["plain"].parameters(None)):
+        canvas = Figure(figsize=(1, 1))
+        canvas.text(0.1, 0.2, "AV fi")
+        for inside in (fonts.without_layout(), contextlib.nullcontext()):
+            with inside, io.BytesIO() as out:
+                canvas.savefig(out, format="pdf", metadata={"CreationDate": None})
+                made.append(streams(out.getvalue()))
+    (drawn, *lean), (as_ever, *whole) = made
+    assert drawn == as_ever
+    cut = [TTFont(io.BytesIO(data)) for data in lean if data[:4] == b"\x00\x01\x00\x00"]
+    uncut = [TTFont(io.BytesIO(data)) for data in whole if data[:4] == b"\x00\x01\x00\x00"]
+    assert len(cut) == len(uncut) > 0 and any("GPOS" in font for font in uncut)
+    for font, other in zip(cut, uncut, strict=True):
+        assert not set(fonts.LAYOUT) & set(font.keys()) and font["hmtx"].metrics == other["hmtx"].metrics
+        assert all(font["glyf"][name] == other["glyf"][name] for name in font.getGlyphOrder())
