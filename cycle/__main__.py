@@ -169,8 +169,8 @@ def main() -> int:
             f"error: {error.filename or 'output'}: {(error.strerror or '').lower()}; make room for it, or choose another folder",
             file=sys.stderr,
         )
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted; {error.args[0] if error.args else 'the same command'} goes on from here", file=sys.stderr)
         return 130
     return 2
 

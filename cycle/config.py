@@ -250,6 +250,8 @@ def _check(merged: DictConfig) -> None:
     Raises:
         UserError: a value outside of its choices.
     """
+    if not merged.prior.pools:
+        raise UserError("prior.pools is empty", None, "choose among: paired, text")
     for pool in merged.prior.pools:
         if pool not in ("paired", "text"):
             raise UserError(f"prior.pools: {pool!r} is not open to the prior", None, "choose among: paired, text")

@@ -84,11 +84,14 @@ def inside(main: Experiment, control: str, config: Config) -> Experiment:
     return replace(main, path=main.path / "controls" / control, config=config, control=control, main=main)
 
 
-def run(exp: Experiment, names: list[str], jobs: int, open_control: Open, lock: IO[str] | None = None) -> None:
+def run(
+    exp: Experiment, names: list[str], jobs: int, open_control: Open, lock: IO[str] | None = None, again: str = "the same command"
+) -> None:
     """Trains and decodes control systems, one after another or several side by side in processes of their own.
 
     Args:
         lock: of the experiment folder; the processes hold it too, so that nobody comes between should this one die.
+        again: what goes on where one failed.
 
     Raises:
         UserError: one failed.
@@ -119,7 +122,7 @@ def run(exp: Experiment, names: list[str], jobs: int, open_control: Open, lock: 
             _stop(running)
             raise
     if failed:
-        raise UserError(f"control {failed[0]!r} failed", exp.path / "run.log", "read its lines there; the same command goes on")
+        raise UserError(f"control {failed[0]!r} failed", exp.path / "run.log", f"read its lines there; {again} goes on")
 
 
 def _stop(running: list[subprocess.Popen[bytes]]) -> None:

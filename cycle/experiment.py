@@ -113,5 +113,5 @@ class Experiment:
         return self.root / "score"
 
     def rounds_done(self) -> list[int]:
-        done = [int(p.name[6:]) for p in self.path.glob("round_[0-9][0-9]") if p.is_dir()]
+        done = [int(p.name[6:]) for p in self.path.glob("round_[0-9][0-9]*") if p.is_dir() and p.name[6:].isdigit()]
         return sorted(set(done) | ({0} if self.round(0).is_dir() else set()))

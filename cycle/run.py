@@ -8,7 +8,7 @@ import importlib
 import logging
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from platform import python_version
 from typing import IO
 
 from cycle import __version__, controls, stage
-from cycle.config import ROOT, load, needs_no_tts, overlaid, place_of
+from cycle.config import ROOT, flatten, lenient, load, needs_no_tts, overlaid, place_of, read_yaml
 from cycle.device import fabric, rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -42,10 +42,29 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
         overrides.append(f"rounds.count={options.rounds}")
     config = load(options.corpus, options.recipe, overrides, device)
     path, data = _folders(options)
+    if _only_looks(options) and (path / "config.yaml").is_file():
+        # What was decoded is scored and shown under the settings that it was made with; only how to score may be said anew.
+        config = replace(lenient(read_yaml(path / "config.yaml"))[0], score=config.score, run=config.run)
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if control is not None:
         exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))
     return exp
+
+
+def _only_looks(options: argparse.Namespace) -> bool:
+    """Whether nothing is made but scores and a report."""
+    return options.stage > 5 and controls.wanted(options.controls) == []
+
+
+def _unheard(exp: Experiment, options: argparse.Namespace) -> list[str]:
+    """A sentence for each setting behind -- that comes too late for what has been made."""
+    if not (_only_looks(options) and options.overrides):
+        return []
+    typed = flatten(asdict(load(options.corpus, options.recipe, options.overrides, exp.device)))
+    keys = [word.partition("=")[0] for word in options.overrides]
+    made = flatten(asdict(exp.config))
+    late = [key for key in keys if typed.get(key) != made.get(key)]
+    return [f"{key}: {typed.get(key)} says nothing to what was made with {made.get(key)}" for key in late]
 
 
 def _folders(options: argparse.Namespace) -> tuple[Path, Path | None]:
@@ -91,6 +110,10 @@ def _check(config: Config, files: list[str]) -> None:
         objectives(config)
         select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
         select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")
+        blind = [rule.rule for rule in config.rounds.select_labels if select.needs_judge(rule)] if config.rounds.label.judged == 0 else []
+        if blind:
+            what = f"no label is judged, and rule {blind[0]!r} selects by the synthesiser's scores"
+            raise UserError(what, "rounds.label.judged", "write 1 or more, or select otherwise")
     except UserError as error:
         raise UserError(error.what, place_of(str(error.where), config, files), error.remedy) from error
 
@@ -113,19 +136,29 @@ def redo(exp: Experiment, first: int) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
+    # What --redo forgets, it forgets at each call. What is decoded is decoded anew, or controls would have to be named.
+    again = "the same command without --redo" if options.redo and options.stage < 5 else "the same command"
+    try:
+        return _main(options, again)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(again) from error
+
+
+def _main(options: argparse.Namespace, again: str) -> int:
     if options.stage > options.stop_stage:
         raise UserError(f"--stage {options.stage} lies behind --stop-stage {options.stop_stage}", None, "give the first and the last stage")
     exp = open_experiment(options)
-    names = controls.wanted(options.controls, exp.config)
+    names, alone = controls.wanted(options.controls, exp.config), "give them in a second call, without torchrun"
     if options.redo and options.stage == 5:  # they are trained, and stay
         names += [name for name in controls.trained(exp) if name not in names]
+        alone = "stage 5 decodes them again: redo it without torchrun"
     others = [open_experiment(options, name) for name in names if name != "lm"]
     _refuse(exp, others, options)
     for each in (exp, *others):
         _look(each, options)
     exp.path.mkdir(parents=True, exist_ok=True)
     if ranks()[0] > 1 and names:
-        raise UserError("controls train in one process each", "--controls", "give them in a second call, without torchrun")
+        raise UserError(f"controls ({', '.join(names)}) train and are decoded in one process each", "--controls", alone)
     if rank() > 0:
         return follow(exp, options)
     setup(exp.path / "run.log")
@@ -133,12 +166,12 @@ def main(options: argparse.Namespace) -> int:
     if options.control:  # a worker of --jobs
         controls.run_one(exp, options.control, open_control)
         return 0
-    alone = lock(exp.path)  # held until the process ends
-    for line in overlaid(exp.config, options.recipe, options.overrides):
+    held = lock(exp.path)  # until the process ends
+    for line in (*overlaid(exp.config, options.recipe, options.overrides), *_unheard(exp, options)):
         log.warning(line)
     if options.redo:
         redo(exp, options.stage)
-    train_controls = partial(controls.run, exp, names, options.jobs, open_control, alone)
+    train_controls = partial(controls.run, exp, names, options.jobs, open_control, held, again)
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
@@ -177,7 +210,7 @@ def _refuse(exp: Experiment, others: list[Experiment], options: argparse.Namespa
         stage.refuse_others(other, min(4, options.stage - 1) if options.redo else 5)
     kept = options.stage - 1 if options.redo else len(stage.STAGES)
     _refuse_another(exp, kept)
-    if options.stage <= 5:  # scoring alone reads what is there
+    if not _only_looks(options):
         stage.refuse_others(exp, kept)
 
 

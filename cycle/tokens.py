@@ -33,6 +33,10 @@ def main(exp: Experiment) -> None:
     with features.processes(exp.config.run.workers, exp.config.features) as workers:
         begun = {pool: _begin(exp, pool, workers) for pool in SPOKEN}  # all at once: a small pool leaves most cores idle
         prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
+        if not any(prior):
+            raise UserError(
+                f"no text in {', '.join(exp.config.prior.pools)} to learn the prior from", "prior.pools", "name a pool that holds some"
+            )
         NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)
         bad = [(pool, utt, reason) for pool, work in begun.items() for utt, reason in _finish(exp, pool, *work)]
     if bad:

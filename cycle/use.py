@@ -65,7 +65,7 @@ def _exact(wanted: str) -> torch.device:
 
 def transcribe(options: argparse.Namespace) -> int:
     """Prints `FILE<TAB>tokens` for each recording that can be used, then what is wrong with the others (exit code 2)."""
-    from cycle.data.batch import first_texts, speech_of
+    from cycle.data.batch import speech_of
 
     exp = open_finished(options.path)
     folder = _round(exp, options.round)
@@ -78,6 +78,10 @@ def transcribe(options: argparse.Namespace) -> int:
     if not heard:
         raise bad[0]
 
+    from cycle.device import fabric
+    from cycle.exchange.evaluate import tuned
+    from cycle.models.fusion import chosen, listing
+    from cycle.models.ngram import NGram
     from cycle.models.pair import load_asr
 
     device = _exact(options.device)
@@ -85,9 +89,12 @@ def transcribe(options: argparse.Namespace) -> int:
     search = replace(exp.config.decode, nbest=1, **{k: v for k, v in changes.items() if v is not None})
     if options.ctc_weight is not None and search.method != "joint":
         raise UserError(f"--ctc-weight says nothing to the search {search.method}", None, "add --search joint")
-    asr = load_asr(folder, exp.config, device)
+    asr, prior = load_asr(folder, exp.config, device), None
+    if search.prior_weight or search.tune:  # as scores are made
+        prior = NGram.load(exp.prior)
+        search = tuned(exp, asr, search, prior, fabric(device.type, "exact"))
     for file, feats in heard:
-        print(f"{file}\t{first_texts(asr.transcribe(speech_of([feats]).to(device), search))[0]}")
+        print(f"{file}\t{chosen(asr.transcribe(speech_of([feats]).to(device), listing(search)), search, prior)[0]}")
     for fault in bad:
         print(f"error: {fault}", file=sys.stderr)
     return 2 if bad else 0

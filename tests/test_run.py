@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,14 +13,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 import cycle.run
 from cycle import controls, stage
-from cycle.__main__ import dispatch
+from cycle.__main__ import dispatch, main
 from cycle.config import ROOT, load
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import read_json, write_json
+from cycle.models.ngram import NGram
 from cycle.run import lock
 from tests.command import SMOKE
 
@@ -56,6 +59,8 @@ def state(exp):
         (["--recipe", "dpo", "--stage", "5", "--redo"], [], "holds an experiment of recipe cycle"),
         (["--corpus", "scenes", "--recipe", "caption"], [], "holds an experiment of corpus mini, not scenes"),
         (["--stage", "6", "--stop-stage", "3", "--redo"], [], "--stage 6 lies behind --stop-stage 3"),
+        (["--stage", "6", "--controls", "more_steps"], ["rounds.updates=3"], r"stage 4 \(rounds\).*rounds\.updates: 16 -> 3"),
+        (["--stage", "6", "--controls", "lm"], ["seed=2"], r"stage 3 \(pretrain\).*seed: 1 -> 2"),
     ],
 )
 def test_what_would_not_fit_is_refused_and_nothing_is_touched(copy, words, settings, said):
@@ -108,9 +113,67 @@ def test_what_stays_is_not_looked_at_again(copy):
     stage.refuse_others(exp, 7)
 
 
-def test_scores_alone_may_be_made_with_what_is_there(copy):
-    assert dispatch(["score", "--exp", str(copy), "--", "score.bootstrap=50"]) == 0
+def test_scores_alone_are_of_what_is_there(copy, capsys):
+    """Whatever is said or left out: as it was made."""
+    before = read_json(copy / "summary.json")
+    for settings, told in (
+        (["score.bootstrap=50"], []),
+        (["score.bootstrap=51", "seed=3", "run.workers=1"], ["seed: 3 says nothing to what was made with 1"]),
+    ):
+        capsys.readouterr()
+        assert dispatch(["score", "--exp", str(copy), "--", *settings]) == 0
+        assert re.findall("WARNING (.*)", capsys.readouterr().out) == told
+        after = read_json(copy / "summary.json")
+        assert (after["seed"], after["preset"]) == (before["seed"], before["preset"]) == (1, "smoke")
+    assert after["systems"]["cycle"]["ci95"] != before["systems"]["cycle"]["ci95"]
     assert "hop: 256" in (copy / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        (["--stage", "4", "--redo"], "the same command without --redo"),
+        (["--stage", "4"], "the same command"),
+        (["--stage", "5", "--redo"], "the same command"),
+    ],
+)
+def test_an_interruption_says_how_to_go_on(copy, monkeypatch, capsys, words, again):
+    """What a redo forgets it would forget again."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cycle.run, "redo", lambda *_: None)
+    monkeypatch.setattr(cycle.run, "_run", interrupted)
+    monkeypatch.setattr("sys.argv", ["cycle", "run", "--exp", str(copy), "--device", "cpu", *words, *SMOKE])
+    assert main() == 130
+    assert capsys.readouterr().err == f"interrupted; {again} goes on from here\n"
+
+
+def test_rules_that_ask_the_judge_need_one():
+    rule = "rounds.select_labels=[{rule: confidence, args: {keep: 0.5, by: tts}}]"
+    cycle.run._check(load("mini", "cycle", [rule]), ["conf/recipes/cycle.yaml"])
+    for words, control, place in (
+        ([rule, "rounds.label.judged=0"], None, ""),
+        ([rule], "pseudo_only", "conf/controls/pseudo_only.yaml:3: "),
+    ):
+        files = [*([f"conf/controls/{control}.yaml"] if control else []), "conf/recipes/cycle.yaml"]
+        with pytest.raises(UserError, match=rf"^{place}rounds\.label\.judged: no label is judged, and rule 'confidence' selects by"):
+            cycle.run._check(load("mini", "cycle", words, "cpu", control), files)
+
+
+def test_what_is_made_on_the_spot_needs_a_size(tmp_path):
+    for corpus, recipe, pool in (("mini", "cycle", "dev"), ("scenes", "caption", "test")):
+        with pytest.raises(UserError, match=rf"pools\.{pool}: this corpus is made on the spot"):
+            dispatch(["prepare", "--corpus", corpus, "--recipe", recipe, "--exp", str(tmp_path / corpus), "--", f"pools.{pool}=null"])
+
+
+def test_there_may_be_a_hundred_rounds(tmp_path):
+    exp = Experiment(tmp_path, load("mini", "cycle", []), "mini", "cycle")
+    for number in (0, 9, 99, 100):
+        exp.round(number).mkdir()
+    (tmp_path / "round_07.tmp").mkdir()
+    assert exp.rounds_done() == [0, 9, 99, 100]
 
 
 @pytest.fixture
@@ -172,8 +235,10 @@ def test_the_first_rank_alone_needs_the_corpus(tmp_path, monkeypatch):
 def test_ranks_leave_controls_alone(copy, two_trained, monkeypatch):
     monkeypatch.setattr(cycle.run, "ranks", lambda: (2, 2))
     before = state(copy)
-    with pytest.raises(UserError, match="controls train in one process each"):
+    with pytest.raises(UserError, match=r"controls \(tts_only, lm\) train and are decoded in one process each; stage 5 .*redo it without"):
         run(copy, "--stage", "5", "--redo")
+    with pytest.raises(UserError, match=r"controls \(oracle\) .* give them in a second call, without torchrun"):
+        run(copy, "--controls", "oracle")
     assert state(copy) == before
 
 
@@ -186,6 +251,25 @@ def test_decoding_again_keeps_the_controls(copy):
     run(copy, "--stage", "5", "--stop-stage", "6", "--redo")
     assert set(read_json(copy / "summary.json")["systems"]) == systems
     assert (copy / "controls/more_steps/rounds.json").stat().st_mtime_ns == rounds  # decoded, not trained
+
+
+def test_the_prior_chooses_as_it_does_for_scores(finished, tmp_path, capsys):
+    exp = tmp_path / "mini"
+    shutil.copytree(finished, exp, symlinks=True, ignore=shutil.ignore_patterns("report", "samples"))
+    wavs = sorted(map(str, (exp / "corpus").glob("*.wav")))[:6]
+
+    def said(**settings):
+        config = yaml.safe_load((exp / "config.yaml").read_text())
+        config["decode"] |= settings
+        (exp / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        assert dispatch(["transcribe", str(exp), *wavs]) == 0
+        return [line.partition("\t")[2].split() for line in capsys.readouterr().out.splitlines()]
+
+    prior, plain = NGram.load(exp / "tokens/prior.json"), said()
+    chosen = said(prior_weight=100.0)
+    before, after = prior.logps(plain), prior.logps(chosen)
+    assert (after >= before).all() and after.sum() > before.sum()
+    assert len(said(prior_weight=0.0, tune=True)) == len(wavs)
 
 
 def test_what_can_be_transcribed_is(finished, tmp_path, monkeypatch, capsys):

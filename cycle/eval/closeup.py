@@ -26,6 +26,8 @@ from cycle.experiment import Experiment
 from cycle.files import digest
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
+from cycle.models.fusion import chosen, listing
+from cycle.models.ngram import NGram
 from cycle.models.pair import load_aligner, load_asr, load_tts, read_voices
 from cycle.settings import Search
 
@@ -144,8 +146,9 @@ def _view(s: Sample, number: int, asr: EspnetRecognizer, tts: EspnetSynthesizer 
     view = View(number)
     if s.feats is not None:
         speech = speech_of([s.feats])
-        hyps = asr.transcribe(speech, exp.config.decode)[0]
-        view.hyp = hyps[0].text if hyps else ""
+        search = exp.config.decode
+        prior = NGram.load(exp.prior) if search.prior_weight else None
+        view.hyp = chosen(asr.transcribe(speech, listing(search)), search, prior)[0]
         if s.tokens:
             _look(view, asr, s, exp)
     view.said = s.tokens or view.hyp

@@ -19,7 +19,7 @@ from cycle.eval.errors import distance, error_rate
 from cycle.exchange.pools import open_pool, references
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
-from cycle.models.fusion import Prior, best_texts, combined, scores
+from cycle.models.fusion import Prior, chosen, combined, listing, scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import open_asr
 from cycle.models.recognizer import Recognizer
@@ -73,10 +73,8 @@ def transcripts(
     asr: Recognizer, stream: Stream, search: Search, prior: NGram, budget: int, fabric: Fabric, title: str
 ) -> tuple[list[str], list[list[Hypothesis]]]:
     """The best hypothesis of each utterance, the prior included where the search gives it a weight; and the lists it was chosen from."""
-    nbest = search.beam if search.prior_weight else search.nbest
-    lists = decode(asr, stream, replace(search, nbest=nbest), budget, fabric, title)
-    known = scores(lists, prior if search.prior_weight else None)
-    return best_texts(lists, combined(known, search)), lists
+    lists = decode(asr, stream, listing(search), budget, fabric, title)
+    return chosen(lists, search, prior), lists
 
 
 def unit_error(exp: Experiment, refs: Sequence[str], hyps: Sequence[str]) -> float:

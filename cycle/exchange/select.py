@@ -56,7 +56,7 @@ CONFIDENCES: dict[str, Callable[[Table], NDArray[np.float64]]] = {
 
 
 def confidence(labels: Table, number: int, context: dict[str, Any], keep: Any = 0.5, by: str = "logp") -> Verdict:
-    """Keeps the most confident share of the whole pool.
+    """Keeps the most confident share of the whole pool, and nothing that has no score.
 
     Args:
         keep: share, or one a round (a curriculum).
@@ -72,7 +72,7 @@ def confidence(labels: Table, number: int, context: dict[str, Any], keep: Any = 
     if count == 0:
         return np.zeros(len(values), dtype=np.bool_), lambda i: f"confidence: none kept in round {number}"
     bar = np.sort(values)[::-1][count - 1]
-    return values >= bar, lambda i: f"confidence: {values[i]:.3f} below {bar:.3f}"
+    return (values >= bar) & (values > -np.inf), lambda i: f"confidence: {values[i]:.3f} below {bar:.3f}"
 
 
 def tts_agrees(labels: Table, number: int, context: dict[str, Any], margin: float = 0.0) -> Verdict:
@@ -96,6 +96,13 @@ def heard(spoken: Table, number: int, context: dict[str, Any], most: Any = 1.0) 
 
 
 type RuleFunction = Callable[..., Verdict]
+
+
+def needs_judge(rule: Rule) -> bool:
+    """Whether a rule looks at the synthesiser's scores."""
+    return rule.rule == "tts_agrees" or (rule.rule == "confidence" and rule.args.get("by") == "tts")
+
+
 LABEL_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (not_empty, pace, known_tokens, confidence, tts_agrees)}
 SYNTHETIC_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (finite, heard)}
 

@@ -1,4 +1,4 @@
-"""ESPnet's TTS models as a Synthesizer: FastSpeech2 in batches; Tacotron 2 and Transformer-TTS by the same YAML, one by one."""
+"""ESPnet's TTS models as a Synthesizer: FastSpeech2; Tacotron 2 and Transformer-TTS by the same YAML, frame by frame."""
 
 from __future__ import annotations
 

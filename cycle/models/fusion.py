@@ -6,6 +6,7 @@ N-best lists are scored in columns, all of a pool's at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,16 @@ def combined(known: Scores, search: Search) -> Scores:
 def best_texts(lists: Sequence[Sequence[Hypothesis]], totals: Scores) -> list[str]:
     """The best of each N-best list, by `combined`; empty when there is none."""
     return [hyps[best].text if hyps else "" for hyps, best in zip(lists, totals.argmax(1).tolist(), strict=True)]
+
+
+def listing(search: Search) -> Search:
+    """A search for as many hypotheses as the prior should choose from."""
+    return replace(search, nbest=search.beam) if search.prior_weight else search
+
+
+def chosen(lists: Sequence[Sequence[Hypothesis]], search: Search, prior: Prior | None) -> list[str]:
+    """The best of each N-best list, the prior included where the search gives it a weight."""
+    return best_texts(lists, combined(scores(lists, prior if search.prior_weight else None), search))
 
 
 def posteriors(totals: Scores) -> Scores:

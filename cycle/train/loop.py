@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Loss
 from cycle.device import send
+from cycle.errors import UserError
 from cycle.files import atomic_write
 from cycle.log import Metrics, log, progress
 from cycle.models.noise import frozen
@@ -38,7 +39,7 @@ from cycle.train.streams import Mixture, seed_of
 MAX_BAD_STEPS = 20  # steps without a finite gradient, in a row, before training counts as diverged
 
 
-class Diverged(Exception):
+class Diverged(UserError):
     """The loss is not finite any more."""
 
 
@@ -193,7 +194,8 @@ class Trainer:
         """Looks at the bad steps; only now and then, because the host has to wait for it."""
         bad = int(self.streak)
         if bad >= MAX_BAD_STEPS:
-            raise Diverged(f"{self.phase}: no finite gradient in {bad} updates up to {step}")
+            what = f"{self.phase} diverged: no finite gradient in {bad} updates up to {step}"
+            raise Diverged(what, None, "lower its learning rate and begin its stage again with --redo")
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:
         if not self.fabric.is_global_zero:

@@ -11,6 +11,7 @@ from cycle.data.types import Utterance
 from cycle.files import atomic_dir, read_json, write_json
 from local.closed_world import both_ends, sentences
 from local.espeak import casual, speak_all
+from local.sizes import told
 
 SPLITS = ("all", "text")
 
@@ -24,7 +25,7 @@ def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utte
 
 def fetch(target: Path, options: dict[str, Any]) -> Path:
     """Speaks as many sentences as the pools want: from both ends of their order, as the pools are filled."""
-    sizes = options["pools"]
+    sizes = told(options["pools"], ("paired", "speech", "dev", "test"))
     low, high = sizes["test"] + sizes["dev"] + sizes["paired"], sizes["speech"]
     wanted = {"low": low, "high": high} | {key: options[key] for key in ("voices", "seed")}
     if (target / "corpus.json").is_file() and read_json(target / "corpus.json") == wanted:

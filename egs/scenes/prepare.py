@@ -9,6 +9,7 @@ from cycle.data.kaldi import Fault
 from cycle.data.types import Utterance
 from cycle.files import atomic_dir, read_json, write_json
 from local import scenes
+from local.sizes import told
 
 SPLITS = ("paired", "dev", "test")
 
@@ -19,7 +20,7 @@ def utterances(root: Path, split: str, options: dict[str, Any]) -> Iterator[Utte
 
 def fetch(target: Path, options: dict[str, Any]) -> Path:
     """Mixes as many scenes as the pools want."""
-    wanted = {"seed": options["seed"], **{split: options["pools"][split] for split in SPLITS}}
+    wanted = {"seed": options["seed"], **told(options["pools"], SPLITS)}
     if (target / "corpus.json").is_file() and read_json(target / "corpus.json") == wanted:
         return target
     with atomic_dir(target) as folder:
