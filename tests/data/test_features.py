@@ -154,6 +154,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.all
 def test_one_process_compiles_for_all(tmp_path):
     """Several that keep the same compiled functions on disk at once may crash."""
     soundfile.write(tmp_path / "a.wav", tone(), 16000)

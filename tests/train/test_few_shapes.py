@@ -53,7 +53,7 @@ class Idle:
 CYCLE = {"asr": AsrSupervised(), "tts": TtsSupervised(), "through_asr": TtsThroughAsr(), "through_tts": AsrThroughTts()}
 BOTH = {"asr": AsrSupervised(), "through_asr": TtsThroughAsr(("tts", "asr"))}
 RUNS = (
-    ({"asr": AsrSupervised()}, {"asr losses": 10}),
+    pytest.param({"asr": AsrSupervised()}, {"asr losses": 10}, marks=pytest.mark.all),
     ({"idle": Idle(), "asr": AsrSupervised()}, {"asr losses": 0}),  # which leaves gradients that the recorded ones are added to
     (CYCLE, {"asr losses": 10, "tts losses": 10, "tts plan": 10, "tts sound": 8, "asr logp": 16}),
     pytest.param(BOTH, {"asr losses": 10, "tts plan": 10, "tts sound": 8, "asr logp": 8}, marks=pytest.mark.all),
