@@ -133,6 +133,7 @@ def test_a_running_experiment_has_a_page(browser: Any, finished: Path, tmp_path:
     opened.page.close()
 
 
+@pytest.mark.all  # test_report.py compares two of one process
 def test_a_second_report_is_the_same(finished: Path) -> None:
     """The models are asked once; what they said is kept, and asking again says the same."""
     files = sorted(p for p in (finished / "report").rglob("*") if p.is_file())

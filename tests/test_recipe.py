@@ -143,6 +143,7 @@ def test_bench_puts_stock_beside_ours(finished, tmp_path, what, count):
         assert "times the sum of its parts" in done.stdout
 
 
+@pytest.mark.all
 def test_bench_trains_with_graphs_too(finished, monkeypatch):
     """As on a GPU, with a stand-in for what is recorded: it computes anew each time."""
     counts = Counter()

@@ -367,6 +367,7 @@ def test_controls_keep_others_out_when_their_run_dies(tmp_path, two_controls):
     pytest.fail("nobody is at work any more, and the folder is still locked")
 
 
+@pytest.mark.all
 def test_controls_end_with_their_run(tmp_path, two_controls):
     two_controls.send_signal(signal.SIGINT)  # to it alone
     assert two_controls.wait(timeout=60) == 130
