@@ -234,7 +234,7 @@ def train_round(
     try:
         trainer.fit()
     except Diverged as error:
-        failure = error.what
+        failure = f"diverged: {error.what}"
     by_first(fabric, lambda: [model.save(work / name) for name, model in both.items()])
     return failure
 

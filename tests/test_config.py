@@ -143,6 +143,21 @@ def test_what_a_preset_takes_from_a_recipe_is_said_and_recipes_may_have_presets_
     assert load("mini", "mine", ["preset=cpu"]).rounds.updates == 240
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("prior.pools=[]", "prior.pools is empty; choose among: paired, text"),
+        ("prior.pools=[speech]", "prior.pools: 'speech' is not open to the prior"),
+        ("rounds.speak.speakers=[]", "rounds.speak.speakers is empty"),
+        ("rounds.speak.speakers=[dev]", "'dev' has no speakers that training may use"),
+    ],
+)
+def test_pools_that_are_not_open(word, said):
+    with pytest.raises(UserError) as told:
+        load("mini", "cycle", [word])
+    assert said in str(told.value)
+
+
 def test_selection_rules_of_recipes_exist():
     from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES
 

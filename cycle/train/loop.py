@@ -194,7 +194,7 @@ class Trainer:
         """Looks at the bad steps; only now and then, because the host has to wait for it."""
         bad = int(self.streak)
         if bad >= MAX_BAD_STEPS:
-            what = f"{self.phase} diverged: no finite gradient in {bad} updates up to {step}"
+            what = f"no finite gradient in {bad} updates up to {step} of {self.phase}"
             raise Diverged(what, None, "lower its learning rate and begin its stage again with --redo")
 
     def _save(self, parts: list[Part], step: int, turn: int) -> None:

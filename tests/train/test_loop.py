@@ -12,6 +12,7 @@ import torch
 
 from cycle.data.batch import Loss
 from cycle.device import fabric
+from cycle.errors import UserError
 from cycle.files import read_jsonl
 from cycle.log import log, progress
 from cycle.objectives.base import nothing
@@ -141,8 +142,9 @@ def test_ranks_share_a_mean_by_what_each_averages(tmp_path):
 def test_divergence_is_told(tmp_path):
     model, job = trainer(tmp_path, Objective(poison=True))
     before = {k: v.clone() for k, v in model.named_parameters()}
-    with pytest.raises(Diverged, match="no finite gradient"):
+    with pytest.raises(Diverged, match=r"no finite gradient in \d+ updates .*; lower its learning rate and begin its stage again") as told:
         job.fit()
+    assert isinstance(told.value, UserError)  # one line, wherever nobody catches it
     for key, value in model.named_parameters():
         assert torch.equal(value, before[key]), key  # a gradient that is not finite moves no weight
 
