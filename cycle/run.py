@@ -8,6 +8,7 @@ import importlib
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -136,15 +137,6 @@ def redo(exp: Experiment, first: int) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs stages `options.stage` to `options.stop_stage`, controls between the rounds and the scores."""
-    # What --redo forgets, it forgets at each call. What is decoded is decoded anew, or controls would have to be named.
-    again = "the same command without --redo" if options.redo and options.stage < 5 else "the same command"
-    try:
-        return _main(options, again)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(again) from error
-
-
-def _main(options: argparse.Namespace, again: str) -> int:
     if options.stage > options.stop_stage:
         raise UserError(f"--stage {options.stage} lies behind --stop-stage {options.stop_stage}", None, "give the first and the last stage")
     exp = open_experiment(options)
@@ -171,7 +163,16 @@ def _main(options: argparse.Namespace, again: str) -> int:
         log.warning(line)
     if options.redo:
         redo(exp, options.stage)
-    train_controls = partial(controls.run, exp, names, options.jobs, open_control, held, again)
+    # It would forget again what has been made since. What is decoded is decoded anew, or controls would have to be named.
+    again = "the same command without --redo" if options.redo and options.stage < 5 else "the same command"
+    try:
+        _run_all(exp, options, partial(controls.run, exp, names, options.jobs, open_control, held, again))
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(again) from error
+    return 0
+
+
+def _run_all(exp: Experiment, options: argparse.Namespace, train_controls: Callable[[], None]) -> None:
     for s in stage.STAGES:
         if options.stage <= s.number <= options.stop_stage:
             if s.number == 6:
@@ -180,7 +181,6 @@ def _main(options: argparse.Namespace, again: str) -> int:
             _run(s, exp)
     if options.stop_stage in (4, 5):
         train_controls()
-    return 0
 
 
 def _open_control(options: argparse.Namespace, name: str) -> Experiment:

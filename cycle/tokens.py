@@ -30,13 +30,11 @@ def main(exp: Experiment) -> None:
     vocabulary.write(exp.vocabulary)
     tokens = vocabulary.tokens[2:-1]  # without those that no text holds
     log.info("%d tokens", len(tokens))
+    if not any(texts[pool] for pool in exp.config.prior.pools):
+        raise UserError(f"there is no text in {', '.join(exp.config.prior.pools)}", "prior.pools", "name a pool that holds some")
     with features.processes(exp.config.run.workers, exp.config.features) as workers:
         begun = {pool: _begin(exp, pool, workers) for pool in SPOKEN}  # all at once: a small pool leaves most cores idle
         prior = [text.split() for pool in exp.config.prior.pools for text in texts[pool].values()]
-        if not any(prior):
-            raise UserError(
-                f"no text in {', '.join(exp.config.prior.pools)} to learn the prior from", "prior.pools", "name a pool that holds some"
-            )
         NGram.fit(prior, exp.config.prior.order, tokens).save(exp.prior)
         bad = [(pool, utt, reason) for pool, work in begun.items() for utt, reason in _finish(exp, pool, *work)]
     if bad:

@@ -96,15 +96,13 @@ def heard(spoken: Table, number: int, context: dict[str, Any], most: Any = 1.0) 
 
 
 type RuleFunction = Callable[..., Verdict]
+LABEL_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (not_empty, pace, known_tokens, confidence, tts_agrees)}
+SYNTHETIC_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (finite, heard)}
 
 
 def needs_judge(rule: Rule) -> bool:
     """Whether a rule looks at the synthesiser's scores."""
     return rule.rule == "tts_agrees" or (rule.rule == "confidence" and rule.args.get("by") == "tts")
-
-
-LABEL_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (not_empty, pace, known_tokens, confidence, tts_agrees)}
-SYNTHETIC_RULES: dict[str, RuleFunction] = {f.__name__: f for f in (finite, heard)}
 
 
 @dataclass

@@ -19,21 +19,15 @@ def griffin_lim(feats: NDArray[np.float32], conf: Features) -> NDArray[np.float3
     """
     import torch
     from torchaudio.functional import griffinlim
+    from torchaudio.transforms import InverseMelScale
 
-    magnitudes = np.maximum(_from_mel(conf) @ unscale(feats).T, 0.0)
+    # Slaney's filters are librosa's. gelsd: a filter so narrow that it is empty does no harm.
+    invert = InverseMelScale(conf.n_fft // 2 + 1, conf.n_mels, conf.fs, conf.fmin, conf.fmax, "slaney", "slaney", "gelsd")
     short = conf.n_fft // 2 // conf.hop + 2 - len(feats)  # torch mirrors half a window at each end
-    magnitudes = np.pad(magnitudes, ((0, 0), (0, max(0, short))))
+    magnitudes = torch.nn.functional.pad(invert(torch.from_numpy(unscale(feats).T.copy())), (0, max(0, short)))
     samples = griffinlim(
-        torch.from_numpy(magnitudes), torch.hann_window(conf.n_fft), conf.n_fft, conf.hop, conf.n_fft,
+        magnitudes, torch.hann_window(conf.n_fft), conf.n_fft, conf.hop, conf.n_fft,
         power=1.0, n_iter=ITERATIONS, momentum=0.99, length=None, rand_init=False,
     ).numpy()[: (len(feats) - 1) * conf.hop]  # fmt: skip
     peak = float(np.abs(samples).max(initial=0.0))
     return (samples * min(1.0, 0.9 / peak) if peak > 0 else samples).astype(np.float32)
-
-
-def _from_mel(conf: Features) -> NDArray[np.float32]:
-    """(n_fft / 2 + 1, n_mels): pseudo-inverse of the mel filters."""
-    import librosa
-
-    filters = librosa.filters.mel(sr=conf.fs, n_fft=conf.n_fft, n_mels=conf.n_mels, fmin=conf.fmin, fmax=conf.fmax)
-    return np.linalg.pinv(filters).astype(np.float32)

@@ -41,5 +41,11 @@ def test_little_is_heard_too(frames):
     assert len(samples) == (frames - 1) * CONF.hop and np.isfinite(samples).all()
 
 
+def test_filters_may_be_empty():
+    conf = replace(CONF, fs=8000, n_fft=256, hop=64, n_mels=128, fmax=4000.0)
+    samples = griffin_lim(log_mel(vowel(0.5, 8000), conf), conf)
+    assert np.isfinite(samples).all() and np.abs(samples).max() > 0.01
+
+
 def test_silence_stays_silent():
     assert np.abs(griffin_lim(np.full((20, CONF.n_mels), -5.0, np.float32), CONF)).max() < 1e-3
