@@ -15,7 +15,7 @@
 #:   --jobs N            how many control systems train side by side (default: 1)
 #:   --stage N           first stage (default: 1)
 #:   --stop-stage N      last stage (default: 7)
-#:   --rounds N          how many rounds (default: the recipe's)
+#:   --rounds N          how many rounds (default: the corpus's or preset's)
 #:   --device NAME       auto, cpu or cuda (default: auto)
 #:   --cluster NAME      the exchange on conf/cluster/NAME.yaml: local, slurm, pbs, sge (default: this process)
 #:   --redo              forget the stages from --stage on and run them again, with settings that may have changed
@@ -26,7 +26,7 @@
 #:
 #: examples:
 #:   ./run.sh                                            the whole cycle on the corpus `mini`
-#:   ./run.sh -- preset=smoke                            the same in two minutes, to see every stage work
+#:   ./run.sh --exp exp/smoke -- preset=smoke            the same in two minutes, to see every stage work
 #:   ./run.sh --corpus hsk --data DIR --controls all     real speech, with every control system
 #:
 #: environment: CYCLE_VENV (the Python environment, default: .venv), PYTHON (an interpreter to make it from)

@@ -14,7 +14,7 @@ from cycle.log import log
 
 if TYPE_CHECKING:
     import torch
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
     from torch import Tensor
 
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, also in a container; Windows' for Linux; AMD's
@@ -113,11 +113,10 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
             precision; auto is bf16 where that is fast.
     """
     import torch
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # they name the precision each time
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it names the precision each time
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"

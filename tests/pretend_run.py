@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.__main__ import dispatch
 from tests.pretend_device import DEVICE, device

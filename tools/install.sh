@@ -73,7 +73,7 @@ fill() { pip_install "$@" setuptools && pip_install "$@" --no-build-isolation --
 # hardly ever loaded: Python compiles that when it is. Where processes cannot share the work, one does it; what cannot be compiled stays as it is.
 compile() {
   local seldom='torch/(_inductor|testing)|sympy/(physics|stats|combinatorics)|networkx/algorithms|espnet3|sklearn|mypyc?|jieba|pygments'
-  seldom+='|huggingface_hub|narwhals|pytorch_lightning|aiohttp'
+  seldom+='|huggingface_hub|narwhals|aiohttp'
   local work=("$python" -I -m compileall -q -x "site-packages/(.*/tests?|$seldom)/" "$venv/lib")
   trap 'exit 130' INT # compileall ends as if all were well
   "${work[@]}" -j "$(env -u OMP_NUM_THREADS nproc)" >>"$log" 2>&1 || "${work[@]}" >>"$log" 2>&1 || true

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, kernel_seconds, timed

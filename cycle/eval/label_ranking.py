@@ -1,7 +1,7 @@
 """How well each measure of confidence ranks pseudo-labels: `python -m cycle.eval.label_ranking EXP ROUND`.
 
-Reads the labels that a round left in `EXP/round_NN/labels` and the true transcripts; prints the token error of the best quarter, half,
-three quarters and all, and what a perfect chooser over the N-best list would leave. For research: nothing in a run reads it.
+Reads the labels that a round left in `EXP/round_NN/labels` and the true transcripts; prints the token error of the best tenth, quarter,
+half, three quarters and all, and what a perfect chooser over the N-best list would leave. For research: nothing in a run reads it.
 """
 
 from __future__ import annotations

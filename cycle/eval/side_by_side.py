@@ -1,5 +1,6 @@
-"""Recipes against one of them, over several seeds: `python -m cycle.eval.side_by_side EXP... [--against supervised]`; with `--controls`,
-all systems of experiments of one recipe; with `--rows FILE`, beside those of earlier sittings.
+"""Recipes against one of them, over several seeds: `python -m cycle.eval.side_by_side EXP... [--against supervised]`.
+
+With `--controls`, all systems of experiments of one recipe; with `--rows FILE`, beside those of earlier sittings.
 
 Rates and differences are drawn anew over utterances and over seeds, both with replacement, the same draws for every recipe; p-values are
 two-sided as in `cycle.eval.bootstrap.paired_p` and corrected for the number of recipes (Holm 1979).

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.exchange.cluster import Cluster
 

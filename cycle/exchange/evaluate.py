@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from cycle.data.batch import Loss
 from cycle.data.features import FeatureStore, ShardWriter
