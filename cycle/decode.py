@@ -6,8 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from cycle.data import kaldi
 from cycle.data.batch import Batch, first_texts
 from cycle.data.features import FeatureStore
@@ -20,6 +18,7 @@ from cycle.exchange.pools import known_speakers, open_pool, recorded, references
 from cycle.exchange.speak import draw_speakers
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import read_json, write_json, write_jsonl
 from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC

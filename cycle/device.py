@@ -14,8 +14,9 @@ from cycle.log import log
 
 if TYPE_CHECKING:
     import torch
-    from lightning_fabric import Fabric
     from torch import Tensor
+
+    from cycle.fabric import Fabric
 
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, also in a container; Windows' for Linux; AMD's
 PRECISIONS = {"exact": "32-true", "32": "32-true", "bf16": "bf16-mixed"}
@@ -113,10 +114,10 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
             precision; auto is bf16 where that is fast.
     """
     import torch
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it names the precision each time
+    from cycle.fabric import DDPStrategy, Fabric
+
+    logging.getLogger(Fabric.__module__.removesuffix(".fabric")).setLevel(logging.WARNING)  # it names the precision each time
 
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "32"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from cycle.data.text import spelling
 from cycle.device import by_first
@@ -19,6 +18,7 @@ from cycle.device import fabric as make_fabric
 from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.pools import align, described, lenders, open_pool
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import write_json
 from cycle.log import log
 from cycle.models.align import duration_spread

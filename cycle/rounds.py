@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from cycle.data.text import spelling
@@ -19,6 +18,7 @@ from cycle.exchange.cluster import open_cluster
 from cycle.exchange.evaluate import dev_figure
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import identity, read_json, write_json
 from cycle.log import log
 from cycle.models.checkpoint import load_weights

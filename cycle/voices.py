@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from cycle.data.batch import Batch
@@ -17,6 +16,7 @@ from cycle.device import by_first
 from cycle.exchange.pools import known_speakers, open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import atomic_write
 from cycle.log import log
 from cycle.models.checkpoint import load_weights

@@ -18,7 +18,7 @@ from cycle.config import ROOT
 SMOKE = ("--", "preset=smoke")
 # Where these are imported already, a command begins at once.
 BEHIND = ("cycle.__main__", "cycle.bench.train", "cycle.compare", "cycle.models.espnet_asr", "cycle.models.espnet_tts", "cycle.report",
-          "cycle.run", "cycle.use", "cycle.tokens", "lightning_fabric", "librosa.feature", "numba")  # fmt: skip
+          "cycle.run", "cycle.use", "cycle.tokens", "cycle.fabric", "librosa.feature", "numba")  # fmt: skip
 PATIENCE = 900  # seconds
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 
 import torch
-from lightning_fabric import Fabric
 
 from cycle.__main__ import dispatch
+from cycle.fabric import Fabric
 from tests.pretend_device import DEVICE, device
 from tests.pretend_graphs import Tape, graphs
 

@@ -1,6 +1,9 @@
 """Which device is taken, and how it multiplies."""
 
 import contextlib
+import importlib
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -95,3 +98,17 @@ def test_a_fabric_says_how(monkeypatch, precision, exact):
     monkeypatch.setattr(device, "set_products", lambda name, exact: said.append((name, exact)))
     assert device.fabric("cpu", precision).device.type == "cpu"
     assert said == [("cpu", exact)]
+
+
+def test_the_whole_of_lightning_serves_too(monkeypatch):
+    import lightning_fabric
+    from lightning_fabric.strategies import ddp
+
+    monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
+    monkeypatch.setitem(sys.modules, "lightning.fabric", lightning_fabric)
+    monkeypatch.setitem(sys.modules, "lightning.fabric.strategies.ddp", ddp)
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)  # not installed
+    monkeypatch.setitem(sys.modules, "cycle.fabric", None)
+    del sys.modules["cycle.fabric"]
+    found = importlib.import_module("cycle.fabric")
+    assert found.Fabric is lightning_fabric.Fabric and found.DDPStrategy is ddp.DDPStrategy

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from cycle.bench import exchange, train
+from cycle.fabric import Fabric
 from cycle.models import stock
 from cycle.models.espnet import ESPnetASRModel
 from cycle.settings import Search

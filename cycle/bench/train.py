@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, kernel_seconds, timed
@@ -20,6 +19,7 @@ from cycle.device import fabric
 from cycle.exchange.pools import align, open_pool
 from cycle.exchange.round_data import RoundData, exchange
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import read_jsonl
 from cycle.log import log
 from cycle.models import stock

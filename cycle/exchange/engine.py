@@ -10,9 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from lightning_fabric import Fabric
-
 from cycle.exchange.cluster import Cluster
+from cycle.fabric import Fabric
 
 SHARD = 2048  # utterances
 

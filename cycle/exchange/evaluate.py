@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning_fabric import Fabric
 
 from cycle.data.batch import Batch, Hypothesis
 from cycle.data.text import spelling
@@ -19,6 +18,7 @@ from cycle.eval.errors import distance, error_rate
 from cycle.exchange.pools import open_pool, references
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.models.fusion import Prior, chosen, combined, listing, scores
 from cycle.models.ngram import NGram
 from cycle.models.pair import open_asr

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from lightning_fabric import Fabric
 
 from cycle.data import table
 from cycle.data.batch import Batch, Hypothesis
@@ -19,6 +18,7 @@ from cycle.exchange.evaluate import decode
 from cycle.exchange.pools import open_pool
 from cycle.exchange.sweep import sweep
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.models.frame_ctc import FrameCTC
 from cycle.models.fusion import Prior, combined, posteriors, scores
 from cycle.models.ngram import NGram

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from cycle.data.table import Table, sample
@@ -23,6 +22,7 @@ from cycle.exchange.select import LABEL_RULES, SYNTHETIC_RULES, Selection, selec
 from cycle.exchange.speak import SpeakJob
 from cycle.exchange.voices import voices
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.files import read_json, write_tsv
 from cycle.log import log
 from cycle.models.frame_ctc import FrameCTC

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from cycle.data.batch import Batch, Hypothesis, first_texts, within
@@ -21,6 +20,7 @@ from cycle.exchange.engine import SHARD, Write
 from cycle.exchange.pools import lenders, open_pool, recorded
 from cycle.exchange.sweep import begin_sweep
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.models.pair import open_asr, open_tts
 from cycle.models.synthesizer import Rendering, Variation
 from cycle.settings import Search

@@ -20,9 +20,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cycle.fabric import Fabric
 from cycle.log import log
 
 AFTER = 1  # times that a shape is computed step by step before it is recorded, which costs as much as some three steps

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from cycle.data.batch import Batch, Loss
 from cycle.device import by_first
 from cycle.experiment import Experiment
+from cycle.fabric import Fabric
 from cycle.models.checkpoint import save
 from cycle.settings import Optimizer
 from cycle.train.loop import Task, Trainer

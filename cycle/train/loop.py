@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Loss
 from cycle.device import send
 from cycle.errors import UserError
+from cycle.fabric import Fabric
 from cycle.files import atomic_write
 from cycle.log import Metrics, log, progress
 from cycle.models.noise import frozen

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cycle.fabric import Fabric
 from cycle.models.graphs import joined
 from cycle.settings import Optimizer
 

@@ -51,7 +51,7 @@ def test_ranks_share_the_shards(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from lightning_fabric import Fabric
+from cycle.fabric import Fabric
 from cycle.exchange.engine import run
 from tests.shard_job import Squares
 

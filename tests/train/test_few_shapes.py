@@ -6,12 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from cycle.data.batch import Loss
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import fabric as make_fabric
 from cycle.exchange.pools import recorded
+from cycle.fabric import Fabric
 from cycle.models.graphs import Graphs, Recording, recordable
 from cycle.objectives.base import Models
 from cycle.objectives.speech_chain import AsrThroughTts, TtsThroughAsr

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import by_first
 from cycle.device import fabric as make_fabric
+from cycle.fabric import Fabric
 from cycle.models.espnet_asr import EspnetRecognizer
 from cycle.models.espnet_tts import EspnetSynthesizer
 from cycle.models.vocabulary import Vocabulary
