@@ -25,7 +25,7 @@ LAYOUT = ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
 
 def wide(texts: Iterable[str]) -> str:
     """The characters of some texts that the Latin fonts lack, each once, sorted."""
-    return "".join(sorted({char for text in texts for char in text if ord(char) >= FIRST and char.isprintable()}))
+    return "".join(sorted(char for char in set().union(*texts) if ord(char) >= FIRST and char.isprintable()))
 
 
 def source() -> Path | None:
