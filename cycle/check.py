@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -73,12 +74,22 @@ def no_leaks(pools: dict[str, Directory], told: dict[str, object]) -> Iterator[F
             yield Fault(pools["speech"].path / name, None, "is the text of the speech pool", "remove it, or run stage 1 again")
     for secret in filter(held_out, pools):
         spelled = "tokens" if "tokens" in pools[secret].rows else "text"
-        said = {row.value.strip() for row in pools[secret].rows.get(spelled, {}).values()}
+        said = {text for _, _, texts in _said(pools[secret], spelled) for text in texts}
         for name, d in pools.items():
             apart = name == "text" or (not held_out(name) and secret not in official) or (name, secret) == ("dev", "test")
-            for key, row in d.rows.get(spelled, {}).items() if apart and name != secret and name not in official else ():
-                if row.value.strip() in said:
-                    yield Fault(*d.at(spelled, key), f"{key} is said in {secret} as well", "remove it, or run stage 1 again")
+            for file, key, texts in _said(d, spelled) if apart and name != secret and name not in official else ():
+                if not said.isdisjoint(texts):
+                    yield Fault(*d.at(file, key), f"{key} is said in {secret} as well", "remove it, or run stage 1 again")
+
+
+def _said(d: Directory, spelled: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The file, the utterance and its texts; those of `references` come after its own, where they can be read."""
+    for key, row in d.rows.get(spelled, {}).items():
+        yield spelled, key, [row.value.strip()]
+    for key, row in d.rows.get("references", {}).items() if spelled == "tokens" else ():
+        own = d.rows.get(spelled, {}).get(key)
+        with contextlib.suppress(UserError):  # a fault of its own
+            yield "references", key, [text for text in kaldi.texts_of(d.path / "references", row) if not own or text != own.value.strip()]
 
 
 def same_recordings(pools: dict[str, Directory]) -> Iterator[Fault]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -98,6 +99,21 @@ def test_an_experiment_and_leaks_between_its_pools(tmp_path):
     assert any("tokens:1: " in line and f"{victim} is said in test as well" in line for line in found)
     assert sum("is the text of the speech pool" in line for line in found) == 2
     assert len(found) == 3
+
+
+def test_a_leak_in_the_second_text(tmp_path):
+    exp = experiment(tmp_path / "exp", corpus(tmp_path / "c"))
+    prepare.main(exp)
+    test, paired = kaldi.read_tokens(exp.data("test")), kaldi.read_tokens(exp.data("paired"))
+    secret, victim = next(iter(test)), next(iter(paired))
+    for pool, own in (("test", test), ("paired", paired)):
+        kaldi.write_table(exp.data(pool) / "references", {key: json.dumps([text]) for key, text in own.items()})
+    assert check.faults(exp.path) == []
+    both = {secret: [test[secret], "x"], victim: [paired[victim], "x"]}
+    for pool, own in (("test", test), ("paired", paired)):
+        kaldi.write_table(exp.data(pool) / "references", {key: json.dumps(both.get(key, [text])) for key, text in own.items()})
+    [found] = [str(fault) for fault in check.faults(exp.path)]
+    assert "paired/references:1: " in found and f"{victim} is said in test as well" in found
 
 
 def test_a_corpus_folder(tmp_path):

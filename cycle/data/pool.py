@@ -1,10 +1,10 @@
 """Who goes into which pool, decided by what is said and by nothing else.
 
 Everything with the same spelled text (homophones too) has one rank, a hash of that text: no seed, no file name, no order of
-listing changes it. Recordings are taken by rank from both ends: `test`, `dev`, `paired` upwards, `speech` and then the leftover
-`text` downwards. So test and dev stay the same whatever the other sizes are, more pairs contain the fewer ones, and the speech
-pool does not move with the number of pairs. Only whole groups of one text are handed out; what is left of a group that is
-larger than the room is used nowhere.
+listing changes it. Of an utterance with several texts the first decides, and all of them are kept apart. Recordings are taken by
+rank from both ends: `test`, `dev`, `paired` upwards, `speech` and then the leftover `text` downwards. So test and dev stay the
+same whatever the other sizes are, more pairs contain the fewer ones, and the speech pool does not move with the number of pairs.
+Only whole groups of one text are handed out; what is left of a group that is larger than the room is used nowhere.
 
 Evaluation sets that a corpus publishes ("official") stand as they are and take nothing out of training; only the text pool never
 holds what they say.
@@ -41,6 +41,16 @@ class Item:
         """What is handed out together: all that is said alike."""
         return self.tokens or f"?{self.utt.utt_id}"  # no token holds a question mark: it is never spoken
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of its spelled texts, none where it has none."""
+        return (self.tokens, *self.others) if self.tokens else self.others
+
+
+def said(items: Iterable[Item]) -> set[str]:
+    """Every spelled text of some items."""
+    return {text for item in items for text in item.texts}
+
 
 def rank(tokens: str) -> str:
     """Where a spelled text stands between the pools; uniform and fixed for ever."""
@@ -65,13 +75,13 @@ class _Shelf:
 
         Args:
             distinct: one of each group.
-            without: texts that are passed over and stay on the shelf.
+            without: texts; groups that hold any of them are passed over and stay on the shelf.
         """
         out: list[Item] = []
         left: list[list[Item]] = []
         while self.groups and (count is None or len(out) < count):
             group = self.groups.pop() if last else self.groups.popleft()
-            if group[0].tokens in without:
+            if any(text in without for item in group for text in item.texts):
                 left.append(group)
             else:
                 out += group[:1] if distinct else group[: None if count is None else count - len(out)]
@@ -115,7 +125,7 @@ def by_speaker(spks: Iterable[str], shares: Mapping[str, float], rest: str) -> d
 
 
 def _without(items: Iterable[Item], taken: Collection[str]) -> list[Item]:
-    return [item for item in items if item.tokens not in taken]
+    return [item for item in items if not any(text in taken for text in item.texts)]
 
 
 def _texts(items: Iterable[Item], count: int | None, taken: set[str]) -> Iterator[Item]:
@@ -149,7 +159,7 @@ def assign(
     """
     common = [item for name, items in splits.items() if name not in POOLS for item in items]
     own = {pool: list(splits[pool]) for pool in (*UPWARDS, "speech") if pool in splits}
-    shelf = _Shelf(_without(common, {item.tokens for pool in ("test", "dev") if pool not in official for item in own.get(pool, [])}))
+    shelf = _Shelf(_without(common, said(item for pool in ("test", "dev") if pool not in official for item in own.get(pool, []))))
     if sample:
         fed = {pool: size for pool, size in sizes.items() if pool not in splits}
         sizes = {**sizes, **scaled(fed, len(shelf))}
@@ -161,10 +171,10 @@ def assign(
         source = _Shelf(own[pool]) if pool in own else shelf
         pools[pool] = source.take(sizes[pool], last=pool == "speech", without=apart)
         if pool in ("test", "dev"):
-            said = {item.tokens for item in [*pools[pool], *own.get(pool, [])]}
-            held_out |= said
-            ours |= said if pool not in official else set()
-    taken = held_out | {item.tokens for item in pools["speech"]}
+            secret = said([*pools[pool], *own.get(pool, [])])
+            held_out |= secret
+            ours |= secret if pool not in official else set()
+    taken = held_out | said(pools["speech"])
     if "text" in splits:
         texts = _texts(splits["text"], sizes["text"], taken)
     else:
@@ -177,10 +187,10 @@ def assign(
 def shared(pools: Mapping[str, Sequence[Item]], official: Iterable[str]) -> list[tuple[str, str, str]]:
     """What official evaluation sets share with training: (set, utterance, "text", "speaker" or "text and speaker")."""
     training = [*pools["paired"], *pools["speech"]]
-    texts, spks = {item.tokens for item in training}, {item.utt.spk for item in training} - {NOBODY}
+    texts, spks = said(training), {item.utt.spk for item in training} - {NOBODY}
     rows = []
     for pool in official:
         for item in pools[pool]:
-            kinds = [kind for kind, there in (("text", item.tokens in texts), ("speaker", item.utt.spk in spks)) if there]
+            kinds = [kind for kind, there in (("text", not texts.isdisjoint(item.texts)), ("speaker", item.utt.spk in spks)) if there]
             rows += [(pool, item.utt.utt_id, " and ".join(kinds))] if kinds else []
     return rows

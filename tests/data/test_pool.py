@@ -175,6 +175,21 @@ def test_published_sets_stand_and_only_the_text_pool_leaves_them_alone():
     assert ("test", "test1", "text and speaker") in everything and ("test", "test2", "speaker") in everything and len(everything) == 5
 
 
+def test_all_texts_of_an_utterance_are_kept_apart():
+    """Captions: of three texts each, every text but the first is shared with a neighbour."""
+    clips = [Item(Utterance(f"u{k:03d}", "spk", Path(f"/{k}.wav"), "a"), f"a{k}", (f"b{k // 2}", f"c{(k + 1) // 2}")) for k in range(300)]
+    texts = [item(f"t{k}", f"b{k}") for k in range(150)]
+    pools = pool.assign({"all": clips, "text": texts}, {**SIZES, "paired": 30, "speech": 60, "text": 20})
+    everything = {name: {text for i in items for text in (i.tokens, *i.others)} for name, items in pools.items()}
+    for secret in ("test", "dev"):
+        assert all(not everything[secret] & everything[other] for other in set(POOLS) - {secret})
+    assert not everything["speech"] & everything["text"]
+    published = {"train": clips[:199], "test": clips[199:210], "dev": clips[299:]}
+    pools = pool.assign(published, {"paired": None, "speech": 0, "text": 0, "dev": None, "test": None}, official=("test", "dev"))
+    found = {key: kinds for _, key, kinds in pool.shared(pools, ["test"])}
+    assert found["u199"] == "text and speaker" and found["u200"] == "speaker"  # b99 is u198's as well
+
+
 def test_what_is_drawn_for_dev_is_not_said_in_a_published_test_set():
     test = [item(f"test{k}", f"a{k}") for k in range(0, 300, 2)]
     pools = pool.assign({"train": corpus(), "test": test}, {**SIZES, "test": None, "text": 40}, official=("test",))
