@@ -25,11 +25,27 @@ OTHERS = "*"  # in corpora, presets and controls: every objective that they do n
 
 def _fitting(value: dict[str, Any], merged: DictConfig) -> dict[str, Any]:
     """A corpus's, preset's or control's settings for the objectives that the recipe has: what is said of `*` holds for those not named."""
-    rounds = value.get("rounds") or {}
-    if "objectives" in rounds:
-        said = rounds["objectives"]
+    rounds = value.get("rounds")
+    said = rounds.get("objectives") if isinstance(rounds, dict) else None
+    if isinstance(rounds, dict) and isinstance(said, dict):  # merging refuses anything else
         rounds["objectives"] = {name: said.get(name, said.get(OTHERS, {})) for name in merged.rounds.objectives}
     return value
+
+
+def _sizes(value: dict[str, Any], preset: str, file: str) -> dict[str, Any]:
+    """Takes the presets out of a corpus's or recipe's settings; returns what they say of one.
+
+    Raises:
+        UserError: they are no mapping of names to mappings.
+    """
+    presets = value.pop("presets", None) or {}
+    found = (presets.get(preset) or {}) if isinstance(presets, dict) else None
+    if not isinstance(found, dict):
+        line = line_of(ROOT / file, "presets")
+        raise UserError(
+            f"presets.{preset} holds no mapping of keys to values", f"{file}:{line}", f"write presets: {{{preset}: {{KEY: VALUE}}}}"
+        )
+    return found
 
 
 def available(folder: str) -> list[str]:
@@ -164,15 +180,15 @@ def load(corpus: str, recipe: str, overrides: list[str], device: str = "cpu", co
     preset = preset or ("gpu" if device == "cuda" else "cpu")
     preset_file = _named("conf/presets", preset, "preset")
     own, method = read_yaml(ROOT / "egs" / corpus / "conf.yaml"), read_yaml(_named("conf/recipes", recipe, "recipe"))
-    sizes, its_sizes = own.pop("presets", {}) or {}, method.pop("presets", {}) or {}
+    sizes, its_sizes = _sizes(own, preset, f"egs/{corpus}/conf.yaml"), _sizes(method, preset, f"conf/recipes/{recipe}.yaml")
     merged = OmegaConf.structured(Config)
     for value, where in ((read_yaml(ROOT / "conf/base.yaml"), "conf/base.yaml"), (method, f"conf/recipes/{recipe}.yaml")):
         merged = _merge(merged, value, where)
     for value, where in (
         (own, f"egs/{corpus}/conf.yaml"),
         (read_yaml(preset_file), f"conf/presets/{preset}.yaml"),
-        (sizes.get(preset) or {}, f"egs/{corpus}/conf.yaml (presets.{preset})"),
-        (its_sizes.get(preset) or {}, f"conf/recipes/{recipe}.yaml (presets.{preset})"),
+        (sizes, f"egs/{corpus}/conf.yaml (presets.{preset})"),
+        (its_sizes, f"conf/recipes/{recipe}.yaml (presets.{preset})"),
     ):
         merged = _merge(merged, _fitting(value, merged), where)
     for word in words:
@@ -278,7 +294,10 @@ def _check(merged: DictConfig) -> None:
         raise UserError(f"models: {list(merged.models)}", None, "write [asr, tts], or [asr] where nothing is to be spoken")
     if merged.aligner.subsample != 1:
         raise UserError(f"aligner.subsample: {merged.aligner.subsample}", None, "durations need 1")
-    limits.check(flatten(OmegaConf.to_container(merged)))
+    for pool in ("dev", "test") if merged.corpus.language == "captions" else ():
+        if merged.pools[pool] == 1:
+            raise UserError(f"pools.{pool}: 1", None, "write 2 or more: CIDEr-D compares clips")
+    limits.check(flatten(OmegaConf.to_container(merged, resolve=True)))  # numbers that others refer to, too
 
 
 def needs_no_tts(config: Config) -> None:

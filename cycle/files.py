@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -45,17 +46,44 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yields an empty folder that takes `path`'s place when the block ends without an error."""
+    """Yields an empty folder that takes `path`'s place when the block ends without an error. A link to a folder elsewhere stays one."""
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not _at_work(left.name.split(".")[-2]):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+    aside, old = (path.with_name(f".{path.name}.{kind}{os.getpid()}.tmp") for kind in ("new.", "old."))
     aside.mkdir()
     try:
         yield aside
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(aside, path)
+        _take_place(aside, path, old)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _at_work(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return int(process) != os.getpid()
+
+
+def _take_place(aside: Path, path: Path, old: Path) -> None:
+    """A folder that is there is moved away first; another process may put one there meanwhile."""
+    while True:
+        try:
+            os.replace(aside, path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, old)
 
 
 def identity(path: Path) -> tuple[int, ...] | None:

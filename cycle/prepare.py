@@ -96,7 +96,7 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     module, config = recipe(exp.corpus), exp.config
     options = {**config.corpus.options, "pools": asdict(config.pools)}
     root = corpus_root(exp, module, options)
-    official = options.get("official", [])
+    official = _official(exp, options)
     names = module.choose_splits(root, options) if hasattr(module, "choose_splits") else module.SPLITS
     given = {split: list(module.utterances(root, split, options)) for split in names if split != "text"}
     given = {split: given[split] for split in sorted(given, key=lambda split: split not in EVALUATION)}
@@ -115,6 +115,18 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     if intake.tagged:
         log.warning("%s; take out of the transcripts what nobody says", intake.tagged)
     return pools
+
+
+def _official(exp: Experiment, options: dict[str, Any]) -> list[str]:
+    """Evaluation sets that stand as their corpus has published them.
+
+    Raises:
+        UserError: it is no list of them.
+    """
+    found = options.get("official", [])
+    if not isinstance(found, list) or not all(name in EVALUATION for name in found):
+        raise UserError(f"corpus.options.official: {found}", f"egs/{exp.corpus}/conf.yaml", f"write a list of: {', '.join(EVALUATION)}")
+    return found
 
 
 def learnable(pools: dict[str, list[Item]]) -> None:

@@ -40,17 +40,20 @@ def main(exp: Experiment) -> None:
     fabric = make_fabric(exp.device, exp.config.precision)
     settle()
     history = [_pretrained(exp, fabric), *(read_json(exp.round(n) / "metrics.json") for n in exp.rounds_done() if n > 0)]
-    stopped, models = None, RoundModels(exp, fabric)
-    for number in range(len(history), exp.config.rounds.count + 1):
+    models = RoundModels(exp, fabric)
+    while len(history) <= exp.config.rounds.count and not _stopped(exp, history):
         history.append(run_round(exp, history, fabric, models))
-        status = history[-1]["status"]
+        number, status = history[-1]["round"], history[-1]["status"]
         if status != "ok":
             log.warning("round %d %s; the best round so far is %d", number, status, best_round(history, _rises(exp)))
-            if exp.config.rounds.on_collapse == "stop":
-                stopped = f"round {number} {status}"
-                break
     close_models()  # what comes behind wants the room
-    by_first(fabric, lambda: _conclude(exp, history, stopped))
+    by_first(fabric, lambda: _conclude(exp, history, _stopped(exp, history)))
+
+
+def _stopped(exp: Experiment, history: list[dict[str, Any]]) -> str | None:
+    """Why no further round is to come, whichever call made the last one; None where one may."""
+    last = history[-1]
+    return f"round {last['round']} {last['status']}" if last["status"] != "ok" and exp.config.rounds.on_collapse == "stop" else None
 
 
 def _pretrained(exp: Experiment, fabric: Fabric) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def test_text_markdown_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     saved = json.loads((tmp_path / "out.json").read_text())
     assert [row["system"] for row in saved["rows"]] == ["baseline", "cycle", "more_steps", "oracle"]
     assert compare.main([path], markdown=True) == 0
-    assert all(line.startswith("| ") and line.count("|") == len(compare.HEADER) + 1 for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 4 and all(line.startswith("|") and line.count("|") == len(compare.HEADER) + 1 for line in lines)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -124,6 +124,33 @@ def test_a_recipes_mistakes_have_a_line(tmp_path, monkeypatch):
         load("mini", "mine", [])
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("rounds: {objectives: }", "conf.yaml"),
+        ("rounds: {objectives: [a]}", "conf.yaml"),
+        ("rounds: 3", "conf.yaml"),
+        ("presets: [smoke]", "conf.yaml:1: presets.smoke holds no mapping"),
+        ("presets: {smoke: 5}", "conf.yaml:1: presets.smoke holds no mapping"),
+    ],
+)
+def test_a_corpus_that_says_something_else_than_it_may(tmp_path, monkeypatch, said, told):
+    (tmp_path / "egs/mine").mkdir(parents=True)
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "egs/mine/prepare.py").touch()
+    (tmp_path / "egs/mine/conf.yaml").write_text(f"{said}\n")
+    monkeypatch.setattr("cycle.config.ROOT", tmp_path)
+    with pytest.raises(UserError) as found:
+        load("mine", "cycle", ["preset=smoke"])
+    assert told in str(found.value)
+
+
+def test_numbers_that_refer_to_others_have_limits_too():
+    assert load("mini", "cycle", ["features.hop=${features.n_fft}"]).features.hop == 1024
+    with pytest.raises(UserError, match=r"decode\.beam: -1"):
+        load("mini", "cycle", ["decode.beam=${seed}", "seed=-1"])
+
+
 def test_what_a_preset_takes_from_a_recipe_is_said_and_recipes_may_have_presets_too(tmp_path, monkeypatch):
     text = (ROOT / "conf/recipes/supervised.yaml").read_text()
     (tmp_path / "conf/recipes").mkdir(parents=True)
@@ -150,11 +177,12 @@ def test_what_a_preset_takes_from_a_recipe_is_said_and_recipes_may_have_presets_
         ("prior.pools=[speech]", "prior.pools: 'speech' is not open to the prior"),
         ("rounds.speak.speakers=[]", "rounds.speak.speakers is empty"),
         ("rounds.speak.speakers=[dev]", "'dev' has no speakers that training may use"),
+        ("corpus.language=captions pools.dev=1", "pools.dev: 1; write 2 or more"),
     ],
 )
 def test_pools_that_are_not_open(word, said):
     with pytest.raises(UserError) as told:
-        load("mini", "cycle", [word])
+        load("mini", "cycle", word.split())
     assert said in str(told.value)
 
 

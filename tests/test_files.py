@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
 import errno
+import multiprocessing
+import os
 import weakref
 
 import pytest
@@ -38,6 +40,40 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path):
         write_text(new / "b", "2")
         raise KeyboardInterrupt
     assert [p.name for p in folder.iterdir()] == ["a"] and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path):
+    far = tmp_path / "far"
+    (far / "f").mkdir(parents=True)
+    (tmp_path / "f").symlink_to(far / "f")
+    with atomic_dir(tmp_path / "f") as new:
+        write_text(new / "a", "1")
+    assert (tmp_path / "f").is_symlink() and (far / "f/a").read_text() == "1" and list(far.iterdir()) == [far / "f"]
+
+
+def test_two_may_make_one_folder_at_once(tmp_path, monkeypatch):
+    """Whoever ends last has it; what a killed process has left goes."""
+    folder = tmp_path / "f"
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        pool.map(_make, [folder] * 40, chunksize=1)
+    assert [p.name for p in folder.iterdir()] == ["a"] and list(tmp_path.iterdir()) == [folder]
+    gone = multiprocessing.get_context("fork").Process(target=_begin, args=(folder,))
+    gone.start()
+    gone.join()
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_dir(folder) as new:
+        write_text(new / "b", "2")
+    assert [p.name for p in folder.iterdir()] == ["b"] and list(tmp_path.iterdir()) == [folder]
+
+
+def _make(folder):
+    with atomic_dir(folder) as new:
+        write_text(new / "a", "1")
+
+
+def _begin(folder):
+    with atomic_dir(folder):
+        os._exit(1)
 
 
 def test_a_full_disk_is_told_whatever_the_library_says(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from cycle.data.table import Table
 from cycle.device import fabric
 from cycle.exchange.round_data import RoundData, wanted_streams
 from cycle.experiment import Experiment
-from cycle.files import write_json
+from cycle.files import read_json, write_json
 from cycle.rounds import _pretrained, best_round, health, make_tasks, point, scale, starting_round
 from cycle.train.streams import Stream
 
@@ -33,6 +34,53 @@ def test_a_collapse_rolls_back_and_slows_down():
     assert starting_round(history) == 1 and scale(history) == 0.5
     assert starting_round(history[:2]) == 1 and scale(history[:2]) == 1.0
     assert starting_round(rounds((0.3, "ok"), (0.35, "ok"))) == 1  # a little worse is no collapse
+
+
+@pytest.mark.parametrize(("setting", "made", "stopped"), [("stop", [1, 2], "round 2 collapsed: x"), ("rollback", [1, 2, 3, 4], None)])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_is_to_stop_does_whoever_made_the_last_round(tmp_path, monkeypatch, setting, made, stopped, killed):
+    exp = Experiment(tmp_path, load("mini", "cycle", ["rounds.count=4", f"rounds.on_collapse={setting}"]), "mini", "cycle")
+    write_json(exp.round(0) / "metrics.json", {"round": 0, "asr_dev": 0.3, "status": "ok", "decode": asdict(exp.config.decode)})
+    seen = []
+
+    def one(exp, history, fabric, models):
+        seen.append(len(history))
+        metrics = {"round": len(history), "asr_dev": 0.2, "status": "collapsed: x" if len(history) == 2 else "ok"}
+        write_json(exp.round(len(history)) / "metrics.json", metrics)
+        if killed and len(history) == 2:
+            raise KeyboardInterrupt
+        return metrics
+
+    monkeypatch.setattr(cycle.rounds, "run_round", one)
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            cycle.rounds.main(exp)
+    cycle.rounds.main(exp)
+    assert seen == made and read_json(exp.path / "rounds.json")["stopped"] == stopped
+
+
+def test_a_collapse_halves_the_rates_of_the_rounds_behind_it(tmp_path, monkeypatch):
+    exp = Experiment(tmp_path, load("mini", "supervised", ["models=[asr]", "rounds.asr.lr=0.5"]), "mini", "supervised")
+    rates = []
+
+    class Model:
+        model = None
+
+        def save(self, folder):
+            pass
+
+    class Trainer:
+        def __init__(self, folder, metrics, phase, models, parts, *rest):
+            rates.append(parts["asr"][1].lr)
+
+        def fit(self):
+            pass
+
+    monkeypatch.setattr(cycle.rounds, "Trainer", Trainer)
+    monkeypatch.setattr(cycle.rounds, "make_tasks", lambda *_: [])
+    history = rounds((0.3, "ok"), (0.9, "collapsed: x"))
+    cycle.rounds.train_round(exp, 2, SimpleNamespace(asr=Model()), tmp_path, RoundData({}), scale(history), tmp_path, fabric("cpu", "32"))
+    assert rates == [0.25]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
@@ -185,7 +186,7 @@ def _table(path: Path, rows: Iterator[tuple[int, str] | Fault]) -> Iterator[Line
             yield row
             continue
         try:
-            fields = next(csv.reader(row[1].splitlines(keepends=True), delimiter=mark)) if mark in ",;" else row[1].split(mark)
+            fields = next(csv.reader(_lines(row[1]), delimiter=mark)) if mark in ",;" else row[1].split(mark)
         except csv.Error:  # a field that is too long
             fields = []
         if len(fields) != at["width"]:
@@ -218,10 +219,15 @@ def _whole(path: Path, rows: Iterator[tuple[int, str] | Fault], mark: str) -> It
 def _open(text: str, mark: str) -> bool:
     """Whether a quoted field of a CSV line goes on in the next one."""
     try:
-        next(csv.reader(text.splitlines(keepends=True), delimiter=mark, strict=True))
+        next(csv.reader(_lines(text), delimiter=mark, strict=True))
     except csv.Error as error:
         return "unexpected end of data" in str(error)
     return False
+
+
+def _lines(text: str) -> io.StringIO:
+    """For a CSV reader. Only a line feed parts lines: `str.splitlines` knows nine more characters, some of which stand in sentences."""
+    return io.StringIO(text, newline="\n")
 
 
 def join(sounds: Mapping[str, Path], said: Iterable[Line | Fault], speaker: Callable[[str], str]) -> Iterator[Utterance | Fault]:

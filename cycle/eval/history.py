@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,5 +102,13 @@ def _object(file: Path) -> dict[str, Any]:
 def commands(story: Story, recorded: dict[str, Any]) -> list[str]:
     """Command lines that make this experiment and its report, to be copied."""
     words = recorded.get("command")
-    run = shlex.join(map(str, words)) if isinstance(words, list) and words else f"run --corpus {story.exp.corpus}"
-    return [f"python -m cycle {run}", f"python -m cycle report {shlex.quote(story.exp.root.name)}"]
+    typed = [str(word) for word in words] if isinstance(words, list) and words else ["run", "--corpus", story.exp.corpus]
+    return [f"python -m cycle {shlex.join(typed)}", f"python -m cycle report {shlex.quote(_folder(typed, story.exp.corpus))}"]
+
+
+def _folder(words: list[str], corpus: str) -> str:
+    """Where a command line has put its experiment."""
+    for word, after in pairwise([*words, ""]):
+        if word == "--exp" or word.startswith("--exp="):
+            return after if word == "--exp" else word.removeprefix("--exp=")
+    return f"exp/{corpus}"

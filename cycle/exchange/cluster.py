@@ -89,10 +89,17 @@ def open_cluster(name: str, precision: str) -> Cluster:
     strangers = set(conf) - {"system", "workers", "device", "resources"}
     if strangers:
         raise UserError(f"unknown key {sorted(strangers)[0]!r}", path, "there are: system, workers, device, resources")
-    system = conf.get("system", "local")
-    if system != "local" and system not in SYSTEMS:
+    system, workers, device = conf.get("system", "local"), conf.get("workers", 2), conf.get("device", "auto")
+    if system not in ["local", *SYSTEMS]:
         raise UserError(f"system: {system!r}", path, f"choose one of: local, {', '.join(SYSTEMS)}")
-    return Cluster(system, int(conf.get("workers", 2)), conf.get("device", "auto"), precision, conf.get("resources") or {})
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise UserError(f"workers: {workers!r}", path, "write how many, from 1 on")
+    if device not in ["auto", "cpu", "cuda"]:
+        raise UserError(f"device: {device!r}", path, "choose one of: auto, cpu, cuda")
+    resources = conf.get("resources") or {}
+    if not isinstance(resources, dict):
+        raise UserError(f"resources: {resources!r}", path, "write a mapping, such as {memory: 8GB}")
+    return Cluster(system, workers, device, precision, resources)
 
 
 def work_off(words: bytes, shard: int, device: str, precision: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,27 @@ def decode(asr: Recognizer, stream: Stream, search: Search, budget: int, fabric:
     return sweep(stream, budget, fabric.device, title, work)
 
 
-def tune_prior(lists: Sequence[Sequence[Hypothesis]], prior: Prior, refs: Sequence[str], search: Search) -> Search:
-    """The prior's weight and length reward with the fewest token errors on a set with known texts (dev); the smallest of equal ones."""
+def tune_prior(
+    lists: Sequence[Sequence[Hypothesis]],
+    prior: Prior,
+    refs: Sequence[str],
+    search: Search,
+    value: Callable[[list[str]], float] | None = None,
+) -> Search:
+    """The prior's weight and length reward that are best on a set with known texts (dev); the smallest of equal ones.
+
+    Args:
+        value: of transcripts, the higher the better; None: the fewest token errors.
+    """
     known = scores(lists, prior)
-    errors = np.zeros(known.shape[:2], dtype=np.int64)
-    for i, (hyps, ref) in enumerate(zip(lists, refs, strict=True)):
-        errors[i, : len(hyps)] = [distance(ref.split(), hyp.text.split()) for hyp in hyps]
     weights = [(w, n) for w, n in itertools.product(PRIOR_WEIGHTS, PRIOR_LENGTHS) if w or not n]
     grid = [replace(search, prior_weight=w, prior_length=n) for w, n in weights]
     best = [combined(known, each).argmax(1) for each in grid]
+    if value:
+        return grid[int(np.argmax([value([hyps[n].text if hyps else "" for hyps, n in zip(lists, k, strict=True)]) for k in best]))]
+    errors = np.zeros(known.shape[:2], dtype=np.int64)
+    for i, (hyps, ref) in enumerate(zip(lists, refs, strict=True)):
+        errors[i, : len(hyps)] = [distance(ref.split(), hyp.text.split()) for hyp in hyps]
     return grid[int(np.argmin([errors[np.arange(len(lists)), k].sum() for k in best]))]
 
 
@@ -61,7 +74,8 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
     lists = decode(
         asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev"
     )
-    return tune_prior(lists, prior, dev.texts, search)
+    rises = spelling(exp.config.corpus.language).higher_is_better
+    return tune_prior(lists, prior, dev.texts, search, partial(figure, exp, dev) if rises else None)
 
 
 def label_search(exp: Experiment, asr: Recognizer, fabric: Fabric) -> Search:

@@ -12,7 +12,7 @@ from cycle.objectives.base import ALIGNED, TEXTS, Models, Name, Origin
 SCHEDULES: dict[str, tuple[Callable[[float, float], float], float]] = {
     "linear": (lambda i, k: 1 - k * i, 0.01),
     "exponential": (lambda i, k: k**i, 0.98),
-    "inverse_sigmoid": (lambda i, k: k / (k + math.exp(i / k)), 15.0),
+    "inverse_sigmoid": (lambda i, k: k / (k + math.exp(min(i / k, 700.0))), 15.0),  # beyond it a float has no room
 }  # with the usual k of each, for i from 0 to 100
 
 
@@ -36,7 +36,7 @@ class _Scheduled:
         least: the smallest share of true inputs.
 
     Raises:
-        UserError: no such schedule, or a share outside of 0 to 1.
+        UserError: no such schedule, a `k` that gives no shares, or a share outside of 0 to 1.
     """
 
     def __init__(self, schedule: str = "linear", k: float | None = None, least: float = 0.5):
@@ -44,6 +44,8 @@ class _Scheduled:
             raise UserError(f"schedule: {schedule!r}", "args", f"choose one of: {', '.join(SCHEDULES)}")
         if not 0 <= least <= 1:
             raise UserError(f"least: {least}", "args", "a share from 0 to 1")
+        if k is not None and not 0 < k < (1 if schedule == "exponential" else math.inf):
+            raise UserError(f"k: {k}", "args", f"for {schedule} a number above 0{' and below 1' if schedule == 'exponential' else ''}")
         self.schedule, self.k, self.least = schedule, SCHEDULES[schedule][1] if k is None else k, least
         self.updates = 0
 

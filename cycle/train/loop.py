@@ -117,28 +117,31 @@ class Trainer:
         """
         trained = {n for t in self.tasks for n in t.objective.trains}
         parts = [Part(name, module, conf) for name, (module, conf) in self.parts.items() if name in trained]
-        first = self._resume(parts)
+        first, shown = self._resume(parts)
         if first:
             log.info("%s: goes on at update %d of %d", self.phase, first, self.updates)
         metrics = Metrics(self.metrics, self.phase, first) if self.fabric.is_global_zero else None
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
         batches = {t.name: t.mixture.batches(t.turn(first), self.fabric.device, rank, ranks, self.split) for t in self.tasks}
         last, turn = time.monotonic(), 0
-        stats: dict[str, float | Tensor] = {}  # the last values of each task, which need not be active when a line is written
-        for step in progress(range(first, self.updates), self.updates, self.phase, first):
-            stats |= self._step(step, parts, batches)
-            if (step + 1) % self.run.log_every == 0:
-                values = self._whole(on_host(stats))
-                if metrics:
-                    metrics.write(step + 1, values)
-                stats = {}
-                self._check(step + 1)
-            if time.monotonic() - last >= self.run.checkpoint_seconds:
-                self._save(parts, step + 1, turn)
-                last, turn = time.monotonic(), 1 - turn
-        self._check(self.updates)
-        if metrics:
-            metrics.close()
+        # The last values of each task, which need not be active when a line is written.
+        stats: dict[str, float | Tensor] = {**shown} if metrics else {}
+        try:
+            for step in progress(range(first, self.updates), self.updates, self.phase, first):
+                stats |= self._step(step, parts, batches)
+                if (step + 1) % self.run.log_every == 0:
+                    values = self._whole(on_host(stats))
+                    if metrics:
+                        metrics.write(step + 1, values)
+                    stats = {}
+                    self._check(step + 1)
+                if time.monotonic() - last >= self.run.checkpoint_seconds:
+                    self._save(parts, step + 1, turn, stats)
+                    last, turn = time.monotonic(), 1 - turn
+            self._check(self.updates)
+        finally:
+            if metrics:
+                metrics.close()
         for part in parts:
             part.finish(self.fabric)
 
@@ -197,15 +200,16 @@ class Trainer:
             what = f"no finite gradient in {bad} updates up to {step} of {self.phase}"
             raise Diverged(what, None, "lower its learning rate and begin its stage again with --redo")
 
-    def _save(self, parts: list[Part], step: int, turn: int) -> None:
+    def _save(self, parts: list[Part], step: int, turn: int, stats: Mapping[str, float | Tensor]) -> None:
         if not self.fabric.is_global_zero:
             return
         with atomic_write(self.folder / f"update_{turn}.pt", "wb") as handle:
             memories = {t.name: t.objective.state() for t in self.tasks if hasattr(t.objective, "state")}
-            torch.save({"step": step, "parts": {p.name: p.state() for p in parts}, "objectives": memories}, handle)
+            whole = {"step": step, "parts": {p.name: p.state() for p in parts}, "objectives": memories, "stats": on_host(stats)}
+            torch.save(whole, handle)
 
-    def _resume(self, parts: list[Part]) -> int:
-        """Loads the newer of the two checkpoints that can be read; returns its step."""
+    def _resume(self, parts: list[Part]) -> tuple[int, dict[str, float]]:
+        """Loads the newer of the two checkpoints that can be read; returns its step, and the values that no line holds yet."""
         found: dict[str, Any] | None = None
         for path in self.folder.glob("update_[01].pt"):
             try:
@@ -216,13 +220,13 @@ class Trainer:
             if found is None or state["step"] > found["step"]:
                 found = state
         if found is None:
-            return 0
+            return 0, {}
         for part in parts:
             part.load(found["parts"][part.name])
         for task in self.tasks:
             if task.name in found["objectives"]:
                 task.objective.load(found["objectives"][task.name])  # type: ignore[attr-defined]
-        return int(found["step"])
+        return int(found["step"]), found.get("stats", {})
 
     def clean(self) -> None:
         """Removes the checkpoints, once what they led to is safe."""

@@ -38,6 +38,11 @@ def written(path: Path, content: str | bytes) -> Path:
         ('a-1.wav,"Hello, there"\na-2.mp3,Yes, sir\n', "comma", [Line("a-1.wav", "Hello, there"), Line("a-2.mp3", "Yes, sir")]),
         ('path,text\na-1,"Hello\n\nthere"\na-2,5" nails\n', "table", [WANTED[0], Line("a-2", '5" nails')]),
         ("a-1\na-2 \n", "kaldi", [Line("a-1", ""), Line("a-2", "")]),
+        (
+            "path,text\na-1,hello\u2028world\na-2,one\x0btwo\x85three\n",
+            "table",
+            [Line("a-1", "hello world"), Line("a-2", "one two three")],
+        ),
         ("", "kaldi", []),
     ],
 )

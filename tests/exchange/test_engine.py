@@ -105,3 +105,7 @@ def test_every_shipped_cluster_opens_and_strangers_are_named(tmp_path, monkeypat
     (tmp_path / "conf/cluster/x.yaml").write_text("system: local\nworkrs: 3\n")
     with pytest.raises(UserError, match="unknown key 'workrs'"):
         open_cluster("x", "auto")
+    for line in ("workers: many", "workers: 0", "workers:", "workers: true", "system: [local]", "device: gpu", "resources: [1]"):
+        (tmp_path / "conf/cluster/x.yaml").write_text(line + "\n")
+        with pytest.raises(UserError, match=line.partition(":")[0]):
+            open_cluster("x", "auto")

@@ -6,11 +6,16 @@ import random
 import numpy as np
 import pytest
 
+from cycle.config import load
 from cycle.data.batch import Hypothesis
+from cycle.device import fabric
 from cycle.eval.errors import distance
+from cycle.exchange import evaluate
 from cycle.exchange.evaluate import PRIOR_LENGTHS, PRIOR_WEIGHTS, tune_prior
+from cycle.experiment import Experiment
 from cycle.models.fusion import best_texts, combined, scores
 from cycle.settings import Search
+from cycle.train.streams import Stream
 
 
 class Known:
@@ -36,6 +41,32 @@ def test_tokens_are_rewarded_where_texts_are_too_short():
     lists = [[Hypothesis("a", -1.0), Hypothesis("a b", -1.5)], [Hypothesis("b", -1.0), Hypothesis("b a", -1.4)]]
     tuned = tune_prior(lists, Known([[-1.0, -1.0]] * 2), ["a b", "b a"], Search())
     assert (tuned.prior_weight, tuned.prior_length) == (0.1, 1.0)
+
+
+def test_a_corpus_may_be_judged_by_something_else():
+    """The wrong text has fewer token errors, and less value."""
+    lists = [[Hypothesis("a b", -1.0), Hypothesis("a c", -1.5)], []]
+    prior = Known([[-3.0, -2.0], []])
+    assert tune_prior(lists, prior, ["a b", "a"], Search()).prior_weight == 0.0
+    tuned = tune_prior(lists, prior, ["a b", "a"], Search(), value=lambda texts: texts.index("a c") == 0 if "a c" in texts else -1.0)
+    assert tuned.prior_weight == 0.6
+
+
+def test_dev_and_nothing_else_chooses(tmp_path, monkeypatch):
+    """Rounds and weights are chosen by what a model makes of dev: no other pool is opened."""
+    exp = Experiment(tmp_path, load("mini", "cycle", ["decode.tune=true"]), "mini", "cycle")
+    opened = []
+
+    def pool(exp, name):
+        opened.append(name)
+        return Stream(name, ["u"], ["s"], ["a b"])
+
+    monkeypatch.setattr(evaluate, "open_pool", pool)
+    monkeypatch.setattr(evaluate, "open_asr", lambda *_: None)
+    monkeypatch.setattr(evaluate.NGram, "load", lambda _: Known([[-1.0]]))
+    monkeypatch.setattr(evaluate, "decode", lambda *_: [[Hypothesis("a", -1.0)]])
+    found = evaluate.dev_figure(exp, tmp_path, fabric("cpu", "32"))
+    assert set(opened) == {"dev"} and found["asr_dev_tokens"] == 0.5
 
 
 def test_no_choice_at_all():

@@ -30,7 +30,8 @@ CONTEXT = {"pool": 4, "paired_tokens": {"a", "b"}, "frames_per_token": [10.0, 30
 
 
 def test_confidence_keeps_the_share_of_the_whole_pool():
-    rows = labels(*(label(str(i), logp=-float(i)) for i in range(3)))  # one of four was dropped before
+    rows = labels(*(label(str(i), logp=-float(i)) for i in range(3)))
+    assert confidence(rows, 1, {"pool": 6}, keep=0.5)[0].all()  # of six three were dropped before
     keep, why = confidence(rows, 1, CONTEXT, keep=[0.5, 1.0])
     assert keep.tolist() == [True, True, False] and why(2) == "confidence: -1.000 below -0.500"
     assert confidence(rows, 2, CONTEXT, keep=[0.5, 1.0])[0].all()

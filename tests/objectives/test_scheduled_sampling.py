@@ -21,6 +21,7 @@ from tests.objectives.tiny import descent, pair, started, tacotron
         ("exponential", 0.5, 10, 0.2),
         ("inverse_sigmoid", 15, 0, 15 / 16),
         ("inverse_sigmoid", 15, 45, 15 / (15 + math.e**3)),
+        ("inverse_sigmoid", 0.1, 99, 0.2),  # e to the 990 is no float
     ],
 )
 def test_schedules_by_hand(schedule, k, i, value):
@@ -65,3 +66,6 @@ def test_mistakes_are_named():
         AsrScheduledSampling("cosine")
     with pytest.raises(UserError, match="least"):
         AsrScheduledSampling(least=1.5)
+    for schedule, k in (("linear", -0.01), ("exponential", 1.5), ("inverse_sigmoid", 0.0), ("inverse_sigmoid", math.inf)):
+        with pytest.raises(UserError, match=f"k: .*for {schedule} a number above 0"):
+            AsrScheduledSampling(schedule, k)

@@ -71,6 +71,24 @@ def test_resume_equals_uninterrupted(tmp_path, die_at, every):
     assert (tmp_path / "a" / "metrics.jsonl").read_text() == (tmp_path / "b" / "metrics.jsonl").read_text()
 
 
+def test_a_line_of_metrics_is_whole_though_its_values_are_older_than_the_kill(tmp_path):
+    """Update 16 is the last active one before the line of update 20; the process dies in between."""
+    trainer(tmp_path / "a", Objective(), every=4)[1].fit()
+    _, first = trainer(tmp_path / "b", Objective(), every=4)
+    save = first._save
+
+    def dying(parts, step, turn, stats):
+        save(parts, step, turn, stats)
+        if step == 19:
+            raise KeyboardInterrupt
+
+    first._save = dying
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    trainer(tmp_path / "b", Objective(), every=4)[1].fit()
+    assert (tmp_path / "a" / "metrics.jsonl").read_text() == (tmp_path / "b" / "metrics.jsonl").read_text()
+
+
 def test_a_torn_checkpoint_falls_back_on_the_other(tmp_path):
     _, first = trainer(tmp_path, Objective(die_at=20))
     with pytest.raises(KeyboardInterrupt):

@@ -142,4 +142,4 @@ def test_a_batch_has_what_all_of_its_streams_have(tmp_path):
 
 
 def test_seed_of_is_stable():
-    assert seed_of(1, "a") == seed_of(1, "a") != seed_of(1, "b")
+    assert seed_of(1, "a") == 0x2A123B262270 != seed_of(1, "b")  # in every process, on every machine
