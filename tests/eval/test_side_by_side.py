@@ -1,11 +1,13 @@
 """Recipes over seeds: Holm by hand, the bootstrap against its limits, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 
 from cycle.errors import UserError
 from cycle.eval.bootstrap import paired_p
-from cycle.eval.side_by_side import holm, main, p_value, read, resampled, rows
+from cycle.eval.side_by_side import holm, main, p_value, read, resampled, rows, seeds_p
 from cycle.files import read_json, write_json
 
 
@@ -20,6 +22,14 @@ def test_one_seed_is_the_bootstrap_over_utterances():
     a, b, refs = rng.integers(0, 3, 300), rng.integers(0, 3, 300), np.full(300, 4.0)
     mine, theirs = p_value(a[None].astype(float), b[None].astype(float), refs), paired_p(a, b, refs)
     assert mine == pytest.approx(theirs, abs=0.02)
+
+
+def test_a_t_test_over_seeds_by_hand():
+    """With three seeds t has two degrees of freedom, and p = 1 - t / sqrt(t^2 + 2)."""
+    mine, theirs = np.array([[1.0, 2.0], [0.0, 2.0], [3.0, 1.0]]), np.array([[2.0, 2.0], [3.0, 1.0], [4.0, 3.0]])  # 1, 2, 3 fewer
+    t = 2 / math.sqrt(1 / 3)
+    assert seeds_p(mine, theirs) == pytest.approx(1 - t / math.sqrt(t**2 + 2)) == pytest.approx(seeds_p(theirs, mine))
+    assert seeds_p(mine[:1], theirs[:1]) is None and seeds_p(mine, mine) is None
 
 
 def test_seeds_are_drawn_too():
