@@ -177,6 +177,9 @@ def faults(path: Path) -> list[Fault]:
         pools = [p.name for p in sorted(parent.iterdir()) if p.is_dir() and is_directory_of_data(p)] if parent.is_dir() else []
         if any(name in POOLS or (parent / name / "wav.scp").is_file() for name in pools):
             return pool_faults(parent, pools)
+    inside = sorted(child.name for child in path.iterdir() if (child / "experiment.json").is_file())
+    if inside:
+        return [Fault(path, None, "holds experiments", f"look at one of them: {', '.join(inside[:10])}")]
     return corpus_faults(path)
 
 

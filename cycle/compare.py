@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cycle.command import again
 from cycle.errors import UserError
 from cycle.eval import per_utt, tables
 from cycle.eval.bootstrap import paired_p
@@ -176,10 +176,10 @@ def _paired(counted: dict[str, PerUtt | None], system: str, other: str) -> tuple
 
 
 def _command(path: Path) -> str:
-    """The command line that an experiment was begun by, where there is one."""
+    """The command line that finishes an experiment, where it has noted one."""
     about = path / "experiment.json"
     words = read_json(about).get("command") if about.is_file() else None
-    return f": python -m cycle {shlex.join(map(str, words))}" if words else ""
+    return f": {again([str(word) for word in words], str(path.resolve()))}" if words else ""
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -147,7 +147,8 @@ def _merge(base: DictConfig, value: Any, where: str | Path) -> DictConfig:
         file = None if str(where).startswith("-- ") else ROOT / where  # what was typed may be longer than names can be
         line = line_of(file, str(key)) if file and file.is_file() else None
         where = f"{where}:{line}" if line else where
-        raise UserError(f"key {key!r}: {str(error.msg or error).splitlines()[0]}", where, "conf/base.yaml lists every key") from error
+        said = f"key {key!r}: " if key else ""  # none where a whole part of the configuration is given as something else
+        raise UserError(f"{said}{str(error.msg or error).splitlines()[0]}", where, "conf/base.yaml lists every key") from error
 
 
 def _split(overrides: list[str]) -> tuple[str | None, list[str]]:
@@ -227,8 +228,11 @@ def model_file(name: str) -> Path:
     return Path(name) if Path(name).is_absolute() else ROOT / name
 
 
-def lenient(values: dict[str, Any]) -> tuple[Config, list[str]]:
-    """The configuration of an experiment of another version: what it does not say is as in conf/base.yaml.
+def lenient(values: dict[str, Any], words: Sequence[str] = ()) -> tuple[Config, list[str]]:
+    """The configuration of an experiment, perhaps of another version: what it does not say is as in conf/base.yaml.
+
+    Args:
+        words: `key=value`, laid over it; they have been checked.
 
     Returns:
         it, and a sentence for each setting that this version does not know.
@@ -246,6 +250,7 @@ def lenient(values: dict[str, Any]) -> tuple[Config, list[str]]:
                 merged = OmegaConf.merge(merged, value)
             except OmegaConfBaseException:
                 notes.append(f"Setting {key}: this version does not know it.")
+    merged = OmegaConf.merge(merged, OmegaConf.from_dotlist(list(words)))
     try:
         config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException:  # an objective without its class

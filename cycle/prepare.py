@@ -14,7 +14,7 @@ from typing import Any
 from cycle.check import directory_faults
 from cycle.config import ROOT
 from cycle.data import kaldi, pool
-from cycle.data.intake import EVALUATION, Intake
+from cycle.data.intake import EVALUATION, Intake, doubled
 from cycle.data.kaldi import Fault
 from cycle.data.pool import Item
 from cycle.data.rejects import Rejects
@@ -101,10 +101,9 @@ def collect(exp: Experiment, rejects: Rejects, kinds: Counter[str]) -> dict[str,
     given = {split: list(module.utterances(root, split, options)) for split in names if split != "text"}
     given = {split: given[split] for split in sorted(given, key=lambda split: split not in EVALUATION)}
     sample = incomplete(given, options.get("expected", {}))
-    ids = Counter(utt.utt_id for utts in given.values() for utt in utts if isinstance(utt, Utterance))
-    doubled = {key for key, n in ids.items() if n > 1}
+    twice = doubled(utt for utts in given.values() for utt in utts)
     intake = Intake(language_of(exp.corpus, config.corpus.language), config.features, rejects, official, config.run.workers)
-    splits: dict[str, Iterable[Item]] = {split: intake.recorded(utts, split, doubled) for split, utts in given.items()}
+    splits: dict[str, Iterable[Item]] = {split: intake.recorded(utts, split, twice) for split, utts in given.items()}
     kinds.update(intake.kinds)
     if len(kinds) > 1:
         log.info("recordings are resampled and mixed down: %s", "; ".join(f"{n} at {kind}" for kind, n in kinds.most_common()))
@@ -212,7 +211,7 @@ def main(exp: Experiment) -> None:
     Raises:
         UserError: the corpus is missing, mostly unusable or too small; names the file and the remedy.
     """
-    rejects, kinds = Rejects(), Counter[str]()
+    rejects, kinds = Rejects(divided=exp.config.corpus.options.get("split") == "speaker"), Counter[str]()
     pools = collect(exp, rejects, kinds)
     rejects.save(exp.root / "data" / "rejected.tsv")
     rejects.warn(exp.root / "data" / "rejected.tsv")

@@ -9,7 +9,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +45,7 @@ def open_experiment(options: argparse.Namespace, control: str | None = None) -> 
     path, data = _folders(options)
     if _only_looks(options) and (path / "config.yaml").is_file():
         # What was decoded is scored and shown under the settings that it was made with; only how to score may be said anew.
-        config = replace(lenient(read_yaml(path / "config.yaml"))[0], score=config.score, run=config.run)
+        config = lenient(read_yaml(path / "config.yaml"), [word for word in overrides if word.startswith(("score.", "run."))])[0]
     exp = Experiment(path, config, options.corpus, options.recipe, data, device, options.cluster)
     if control is not None:
         exp = controls.inside(exp, control, load(options.corpus, options.recipe, overrides, device, control))

@@ -116,6 +116,12 @@ def test_a_leak_in_the_second_text(tmp_path):
     assert "paired/references:1: " in found and f"{victim} is said in test as well" in found
 
 
+def test_a_folder_of_experiments_is_none(tmp_path):
+    for name in ("one", "two"):
+        write_json(tmp_path / "exp" / name / "experiment.json", {})
+    assert [str(fault) for fault in check.faults(tmp_path / "exp")] == [f"{tmp_path}/exp: holds experiments, look at one of them: one, two"]
+
+
 def test_a_corpus_folder(tmp_path):
     root = corpus(tmp_path / "c")
     assert check.faults(root) == []

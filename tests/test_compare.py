@@ -96,7 +96,7 @@ def test_unfinished_ones_say_how_to_go_on_and_none_is_named_twice(tmp_path: Path
     with pytest.raises(UserError, match="is named twice"):
         compare.main([path, tmp_path / "b" / ".." / "a"])
     write_json(tmp_path / "my b" / "experiment.json", {"command": ["run", "--exp", "my b", "--", "seed=2"]})
-    with pytest.raises(UserError, match=r"finish it first: python -m cycle run --exp 'my b' -- seed=2"):
+    with pytest.raises(UserError, match=r"finish it first: \./run\.sh --exp '/.*/my b' -- seed=2"):
         compare.main([path, tmp_path / "my b"])
 
 

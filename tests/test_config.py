@@ -145,6 +145,11 @@ def test_a_corpus_that_says_something_else_than_it_may(tmp_path, monkeypatch, sa
     assert told in str(found.value)
 
 
+def test_a_part_that_is_given_as_a_number():
+    with pytest.raises(UserError, match=r"^-- pools=10: (?!key None)"):
+        load("mini", "cycle", ["pools=10"])
+
+
 def test_numbers_that_refer_to_others_have_limits_too():
     assert load("mini", "cycle", ["features.hop=${features.n_fft}"]).features.hop == 1024
     with pytest.raises(UserError, match=r"decode\.beam: -1"):

@@ -391,6 +391,64 @@ def test_sentences_that_cannot_be_used(root, tmp_path):
         made("semi", audio, text, sentences=tmp_path / "s.txt")
 
 
+def test_bad_recordings_of_one_speaker_stop_nobody(root, tmp_path, capsys):
+    """Whoever it is that goes into dev: new-corpus has counted them, and its recipe runs."""
+    audio, text = folders(tmp_path / "c")
+    for spk in ("anna", "ben"):
+        for n in range(5):
+            (audio / spk / f"{spk}_{n}.wav").write_bytes(b"")
+    made("mine", audio, text)
+    assert "left out  10 (10 empty file)" in capsys.readouterr().out
+    prepared(tmp_path / "exp", "mine", "preset=smoke")
+
+
+def test_a_recording_beside_the_folders_hides_no_speaker(root, tmp_path, capsys):
+    audio, text = folders(tmp_path / "c")
+    tone(audio / "jingle.wav", 2.5)
+    made("mine", audio, text)
+    assert "speakers  5 (from the folder)" in capsys.readouterr().out
+    assert kaldi.NOBODY not in {u.spk for u in kaldi.read(prepared(tmp_path / "exp", "mine", "preset=smoke").data("test"))}
+
+
+def test_many_folders_inside_those_of_a_few_speakers_are_told(root, tmp_path, capsys):
+    names = [f"{part}/{part[0]}{n % 10}/{part}{n}.wav" for part in ("old", "new") for n in range(20)]
+    recordings(tmp_path / "c", names)
+    (tmp_path / "t").write_text("".join(f"{name} {text}\n" for name, text in zip(names, texts(), strict=True)), encoding="utf-8")
+    made("mine", tmp_path / "c", tmp_path / "t")
+    assert "speakers  2 (from the folder); 20 folders lie inside: if those are the speakers" in capsys.readouterr().out
+
+
+def test_published_sets_without_text_are_no_speech_pool(root, tmp_path):
+    data = kaldi_dirs(tmp_path / "c", "train", "test", "unlabelled")
+    (data / "test/text").unlink()
+    (data / "unlabelled/text").unlink()
+    with pytest.raises(UserError, match=r"24 of 24 items of 'test' cannot be used \(24 audio without text\)"):
+        made("mine", data)
+
+
+def test_a_line_that_stands_there_twice_is_one(root, tmp_path, capsys):
+    audio, text = kaldi_text(tmp_path / "c")
+    lines = text.read_text(encoding="utf-8").splitlines()
+    text.write_text("\n".join([*lines, lines[3], "utt07 etwas anderes"]) + "\n", encoding="utf-8")
+    made("mine", audio, text)
+    told = capsys.readouterr().out
+    assert "39 recordings" in told and "left out  3 (2 duplicate id, 1 line doubled)" in told
+    prepared(tmp_path / "exp", "mine", "preset=smoke")
+
+
+def test_what_looks_odd_is_said(root, tmp_path, capsys):
+    audio, text = kaldi_text(tmp_path / "c")
+    (tmp_path / "s.txt").write_text("\n".join([*texts(90)[:60], "Жук", "Яд"]), encoding="utf-8")
+    made("semi", audio, text, sentences=tmp_path / "s.txt")
+    told = capsys.readouterr().out
+    assert "strange   5 kinds of tokens of the text pool are in no recording: д ж к у я" in told and "look again" not in told
+    made("odd", audio, text, lang="tr")
+    assert "look again" not in capsys.readouterr().out
+    (tmp_path / "zh").write_text("".join(f"utt{n:02d} {SENTENCES[n % 10]}{SENTENCES[n // 10]}\n" for n in range(40)), encoding="utf-8")
+    made("odd2", audio, tmp_path / "zh", lang="en")
+    assert "look again: --lang en spells by letters, the script of the transcript asks for cmn" in capsys.readouterr().out
+
+
 def test_a_circle_of_links_is_no_trap(root, tmp_path):
     audio, text = kaldi_text(tmp_path / "c")
     (audio / "loop").symlink_to(audio)
@@ -438,6 +496,11 @@ def lines(count: int, text: Callable[[int], str]) -> str:
         (lines(2, lambda n: "ja nein"), "not enough usable data|items cannot be used"),
         ("", "no recording has a text|audio without text"),
         ("utt00 Straße\n".encode("utf-16"), "is UTF-16"),
+        (
+            "".join(f"utt{n:02d} Straße\n" for n in range(40)).encode("latin-1"),
+            r"40 is not UTF-8.*; save it as UTF-8, /.*/text:1 for one",
+        ),
+        ("".join(f"other{n} {'long ' * 99}\n" for n in range(40)), r"belong together, \w+ \([\w ]{80}\) for one"),
         (b"\x00\xff" * 4000, "1 of 1 items of .all. cannot be used"),
     ],
 )

@@ -158,7 +158,7 @@ def test_page_stands_alone(drawn: Experiment) -> None:
 
 def test_what_happened(drawn: Experiment) -> None:
     text = page(drawn)
-    assert "python -m cycle run -- preset=smoke" in text and "torch 2" in text
+    assert "./run.sh -- preset=smoke" in text and "python -m cycle report exp/mini" in text and "torch 2" in text
     assert "<td>3 pretrain</td><td>cycle</td><td>30.0</td><td>20</td>" in text
     flow = {(r["kind"], r["name"], r["of"]): r for r in table(drawn, "flow")}
     assert flow["pool", "paired", ""]["count"] == "40" and float(flow["pool", "paired", ""]["hours"]) == pytest.approx(

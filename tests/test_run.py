@@ -117,6 +117,7 @@ def test_scores_alone_are_of_what_is_there(copy, capsys):
     """Whatever is said or left out: as it was made."""
     before = read_json(copy / "summary.json")
     for settings, told in (
+        ([], []),
         (["score.bootstrap=50"], []),
         (["score.bootstrap=51", "seed=3", "run.workers=1"], ["seed: 3 says nothing to what was made with 1"]),
     ):
@@ -125,6 +126,7 @@ def test_scores_alone_are_of_what_is_there(copy, capsys):
         assert re.findall("WARNING (.*)", capsys.readouterr().out) == told
         after = read_json(copy / "summary.json")
         assert (after["seed"], after["preset"]) == (before["seed"], before["preset"]) == (1, "smoke")
+        assert settings or after["systems"] == before["systems"]  # intervals, too, by as many draws
     assert after["systems"]["cycle"]["ci95"] != before["systems"]["cycle"]["ci95"]
     assert "hop: 256" in (copy / "config.yaml").read_text()
 

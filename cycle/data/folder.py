@@ -31,6 +31,7 @@ from cycle.errors import UserError
 ROLES = {"test": "test", "eval": "test", "dev": "dev", "valid": "dev"}  # how directories are called, and what they are for
 BETTER = (".wav", ".flac", ".aiff", ".aif", ".au", ".sph")  # formats that lose nothing
 NO_SPEAKER = re.compile(r"(train|dev|test|valid|eval|wavs?|clips?|audio|data|recordings?|mp3|flac|part|batch|disc|cd)(\d*|[-_. ].*)", re.I)
+DEEP = 0.9  # share of the recordings that lie in folders which may name speakers
 NO_TEXT: list[str | None] = [None]
 Row = tuple[str, Utterance | Fault]  # with the name of the directory it stands in
 
@@ -186,17 +187,23 @@ def _bare(name: str) -> str:
 
 
 def speaker_level(sounds: Iterable[str]) -> int | None:
-    """Which folder of the recordings' paths names the speaker: the first of several names, none of which is that of a set of data."""
+    """Which folder of the recordings' paths names the speaker: the first of several names, none of which is that of a set of data.
+
+    A few recordings may lie further up; nobody knows who speaks there.
+    """
     folders = [PurePosixPath(key).parts[:-1] for key in sounds]
-    for level in range(min((len(parts) for parts in folders), default=0)):
-        names = Counter(parts[level] for parts in folders)
+    for level in range(max((len(parts) for parts in folders), default=0)):
+        names = Counter(parts[level] for parts in folders if len(parts) > level)
+        if names.total() < DEEP * len(folders):
+            return None
         if len(names) > 1 and not any(NO_SPEAKER.fullmatch(name) for name in names):
-            return level if len(folders) >= 2 * len(names) else None
+            return level if names.total() >= 2 * len(names) else None
     return None
 
 
 def _speaker(sound: str, level: int | None) -> str:
-    return NOBODY if level is None else kaldi.as_id(PurePosixPath(sound).parts[level])
+    folders = PurePosixPath(sound).parts[:-1]
+    return kaldi.as_id(folders[level]) if level is not None and level < len(folders) else NOBODY
 
 
 def _ids(sounds: Mapping[str, Path]) -> dict[str, str]:

@@ -23,6 +23,11 @@ EVALUATION = ("test", "dev")
 BRACKETS = re.compile(r"[\[{(<（【][^\[\]{}()<>（）【】]*[\]})>）】]")
 
 
+def doubled(utts: Iterable[Utterance | Fault]) -> set[str]:
+    """Ids that stand for two utterances; a line that only stands there twice says nothing else."""
+    return {key for key, n in Counter(utt.utt_id for utt in set(utts) if isinstance(utt, Utterance)).items() if n > 1}
+
+
 def form_fault(utt: Utterance, doubled: Collection[str], needs_text: bool = True) -> str | None:
     """What is wrong with an item before its recording is opened."""
     if kaldi.bad_id(utt.utt_id) or kaldi.bad_id(utt.spk):
@@ -69,6 +74,7 @@ class Intake:
         self.kinds: Counter[str] = Counter()
         self.tags: Counter[str] = Counter()
         self._heard: set[str] = set()
+        self._seen: set[Utterance] = set()
 
     def spelled(self, utt: Utterance, split: str) -> Item | None:
         """The utterance with its tokens, None where it cannot be spelled; of several texts the empty ones are left out."""
@@ -103,12 +109,16 @@ class Intake:
             self.rejects.seen[split] += 1
             if isinstance(utt, Fault):
                 self.rejects.add(split, utt, utt.what)
+            elif utt in self._seen:
+                self.rejects.add(split, utt, "line doubled")
             elif fault := form_fault(utt, doubled, needs_text=split != "speech"):
                 self.rejects.add(split, utt, fault)
             elif utt.text is None:
                 items.append(Item(utt, ""))
             elif (item := self.spelled(utt, split)) is not None:
                 items.append(item)
+            if isinstance(utt, Utterance):
+                self._seen.add(utt)
         paths = [item.utt.wav for item in items if item.utt.wav]
         longest = float("inf") if split in self.official else self.features.max_seconds
         return list(self._heard_well(items, inspected(paths, longest, self.workers), split))

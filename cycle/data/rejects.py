@@ -15,12 +15,16 @@ from cycle.log import log
 class Rejects:
     """Items that cannot be used, each with its reason; where too many of them are bad, the corpus is.
 
+    Args:
+        divided: the recipe divides one whole itself, by speaker: it is judged as a whole, since the bad ones may be one speaker's.
+
     Attributes:
         rows: (reason, split, utterance, what) of each.
         seen: how many items were looked at, by split.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, divided: bool = False) -> None:
+        self.divided = divided
         self.rows: list[tuple[str, str, str, str]] = []
         self.seen: Counter[str] = Counter()
 
@@ -47,7 +51,7 @@ class Rejects:
             UserError: as `judge`.
         """
         self.write(path)
-        self.judge(path, "mend the corpus or give another: --data DIR")
+        self.judge(path, "mend what this file names, or give another corpus")
 
     def judge(self, where: Path, remedy: str) -> None:
         """Refuses a corpus of which too little can be used.
@@ -55,13 +59,23 @@ class Rejects:
         Raises:
             UserError: more than half of a split is bad, or nothing is there.
         """
+        empty = next((split for split, total in self.seen.items() if total == 0), None)
+        if empty:
+            raise UserError(f"the corpus holds nothing for {empty!r}", None, "give the corpus's own folder: --data DIR")
+        bad = Counter(self._judged(row[1]) for row in self.rows)
+        seen = Counter[str]()
         for split, total in self.seen.items():
-            rows = [row for row in self.rows if row[1] == split]
-            if total == 0:
-                raise UserError(f"the corpus holds nothing for {split!r}", None, "give the corpus's own folder: --data DIR")
-            if 2 * len(rows) > total:
-                counts = ", ".join(f"{n} {reason}" for reason, n in Counter(row[0] for row in rows).most_common())
-                raise UserError(f"{len(rows)} of {total} items of {split!r} cannot be used ({counts})", where, remedy)
+            seen[self._judged(split)] += total
+        for split in seen:
+            if 2 * bad[split] > seen[split]:
+                reasons = Counter(row[0] for row in self.rows if self._judged(row[1]) == split)
+                counts = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+                what = f"{bad[split]} of {seen[split]} items{f' of {split!r}' if split else ''} cannot be used ({counts})"
+                raise UserError(what, where, remedy)
+
+    def _judged(self, split: str) -> str:
+        """What a split is judged with: nothing but itself, or all that has a recording."""
+        return "" if self.divided and split != "text" else split
 
     def warn(self, path: Path) -> None:
         """One line for all that was left out."""

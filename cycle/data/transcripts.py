@@ -1,8 +1,8 @@
 """Transcript files of any common form, line by line.
 
-Kaldi `text` (`id words`), tables with a header (TSV, CSV, Common Voice), without one `id<tab>text`, `id<tab>speaker<tab>text` and
-`file.wav,text`, LJSpeech's `id|text`, JSON lines, Sphinx's `words (id)`. A byte order mark and Windows line ends are taken off; a line that
-cannot be read becomes a Fault and the rest goes on.
+Kaldi `text` (`id words`), tables with a header (TSV, CSV, Common Voice), without one `file.wav,text` and, parted by tabs or by `|`,
+`id text`, `id speaker text` and `id text speaker`, LJSpeech's `id|text|text`, JSON lines, Sphinx's `words (id)`. A byte order mark and
+Windows line ends are taken off; a line that cannot be read becomes a Fault and the rest goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cycle.data.types import Utterance
 from cycle.errors import UserError
 
 FIRST, MOST = 20, 0.8  # lines, and the share of them, that tell a form: a bad one among them does not hide it
+MANY = 2000  # lines that tell whether a column names speakers
 # Names of columns and keys, in order of preference.
 AUDIO = ("audio_filepath", "audio", "path", "audio_path", "audio_file", "wav", "wav_filename", "file", "filename", "file_name", "file_path",
          "clip", "recording", "key", "utt_id", "utterance_id", "utt", "id")  # fmt: skip
@@ -68,20 +69,26 @@ def lines(path: Path) -> Iterator[tuple[int, str] | Fault]:
 
 
 def form_of(path: Path) -> str:
-    """The form of a file, told by its first lines: one of SPLIT, or `table`."""
+    """The form of a file, told by its first lines: one of SPLIT, or `table`.
+
+    Raises:
+        UserError: an array of JSON, or columns of which nobody can tell what they are.
+    """
     head = [line for line in islice(lines(path), FIRST) if not isinstance(line, Fault)]
     first = head[0][1] if head else ""
     if first.lstrip().startswith("{"):
         return "json"
+    if re.fullmatch(r"\s*\[\s*(\{.*)?", first):
+        raise UserError("is one JSON array", path, "write JSON lines: an object a line, without commas between them")
     if _columns(first):
         return "table"
     if head and all(SPHINX.match(line) for _, line in head):
         return "sphinx"
     texts = [line for _, line in head]
-    if _mostly("|" in line for line in texts):
-        return "pipe"
-    if _mostly("\t" in line for line in texts):
-        return "speaker-tab" if _names_speakers([line.split("\t") for line in texts]) else "tab"
+    for mark, form in (("|", "pipe"), ("\t", "tab")):
+        if _mostly(mark in line for line in texts):
+            more = (line for line in islice(lines(path), MANY) if not isinstance(line, Fault))
+            return _with_speakers(form, [[field.strip() for field in line.split(mark)] for _, line in more], path)
     return "comma" if _mostly(Path(line.split(",")[0].strip('" ')).suffix.lower() in EXTENSIONS for line in texts) else "kaldi"
 
 
@@ -90,16 +97,31 @@ def _mostly(answers: Iterable[bool]) -> bool:
     return bool(given) and sum(given) >= MOST * len(given)
 
 
-def _names_speakers(rows: list[list[str]]) -> bool:
-    """Whether the middle of three columns is a name that comes again, and no word of the text."""
-    names = [row[1].strip() for row in rows if len(row) == 3]
-    return _mostly(len(row) == 3 for row in rows) and all(name and " " not in name for name in names) and len(set(names)) <= len(names) / 2
+def _with_speakers(form: str, rows: list[list[str]], path: Path) -> str:
+    """Which of three columns names the speaker: a name that comes again, and no word of the text. LJSpeech's has the text twice."""
+    whole = [row for row in rows if len(row) == 3]
+    if _mostly(len(row) == 3 for row in rows):
+        middle, last = (_are_names([row[place] for row in whole]) for place in (1, 2))
+        if middle and (form == "tab" or not last):
+            return f"speaker-{form}"
+        if last and not middle:
+            return f"{form}-speaker"
+    if form == "tab" and _mostly(len(row) > 2 for row in rows):
+        what = "has more than two columns, and none of them names speakers"
+        raise UserError(what, f"{path}:1", "say what they are in a first line: path, speaker, text")
+    return form
+
+
+def _are_names(fields: list[str]) -> bool:
+    """Whether these come again, as speakers do; numbers with a point are seconds."""
+    words = all(field and " " not in field and not re.fullmatch(r"\d*[.,]\d+", field) for field in fields)
+    return words and len(set(fields)) <= len(fields) / 2
 
 
 def _columns(header: str) -> tuple[str, dict[str, int]] | None:
     """The delimiter of a header and where its columns are, None for a line that names no columns for recordings and text."""
     for mark in "\t", ",", "|", ";":
-        names = [name.strip().strip('"').lower() for name in header.split(mark)]
+        names = [name.strip().strip('"').lower().replace(" ", "_") for name in header.split(mark)]
         found = {kind: next((names.index(name) for name in known if name in names), -1) for kind, known in
                  (("key", AUDIO), ("text", TEXT), ("spk", SPEAKER))}  # fmt: skip
         if len(names) > 1 and found["key"] >= 0 and found["text"] >= 0:
@@ -146,9 +168,14 @@ def _tab(line: str) -> Line | None:
     return Line(key.strip(), " ".join(text.split())) if key.strip() and mark else None
 
 
-def _speaker_tab(line: str) -> Line | None:
-    fields = [" ".join(field.split()) for field in line.split("\t")]
-    return Line(fields[0], fields[2], fields[1] or None) if len(fields) == 3 and fields[0] else None
+def _three(mark: str, text: int, spk: int) -> Callable[[str], Line | None]:
+    """Lines of three columns, and the places of two of them."""
+
+    def split(line: str) -> Line | None:
+        fields = [" ".join(field.split()) for field in line.split(mark)]
+        return Line(fields[0], fields[text], fields[spk] or None) if len(fields) == 3 and fields[0] else None
+
+    return split
 
 
 def _comma(line: str) -> Line | None:
@@ -263,5 +290,7 @@ def sentences(path: Path, share: float = 1.0) -> Iterator[Utterance | Fault]:
 
 
 SPLIT: dict[str, Callable[[str], Line | None]] = {
-    "kaldi": _kaldi, "pipe": _pipe, "speaker-tab": _speaker_tab, "tab": _tab, "comma": _comma, "json": _json, "sphinx": _sphinx,
+    "kaldi": _kaldi, "pipe": _pipe, "tab": _tab, "comma": _comma, "json": _json, "sphinx": _sphinx,
+    "speaker-tab": _three("\t", 2, 1), "tab-speaker": _three("\t", 1, 2),
+    "speaker-pipe": _three("|", 2, 1), "pipe-speaker": _three("|", 1, 2),
 }  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cycle.command import again, folder_of
 from cycle.eval.story import Story, number
 from cycle.files import read_json
 
@@ -103,12 +103,4 @@ def commands(story: Story, recorded: dict[str, Any]) -> list[str]:
     """Command lines that make this experiment and its report, to be copied."""
     words = recorded.get("command")
     typed = [str(word) for word in words] if isinstance(words, list) and words else ["run", "--corpus", story.exp.corpus]
-    return [f"python -m cycle {shlex.join(typed)}", f"python -m cycle report {shlex.quote(_folder(typed, story.exp.corpus))}"]
-
-
-def _folder(words: list[str], corpus: str) -> str:
-    """Where a command line has put its experiment."""
-    for word, after in pairwise([*words, ""]):
-        if word == "--exp" or word.startswith("--exp="):
-            return after if word == "--exp" else word.removeprefix("--exp=")
-    return f"exp/{corpus}"
+    return [again(typed), f"python -m cycle report {shlex.quote(folder_of(typed, story.exp.corpus))}"]

@@ -51,7 +51,7 @@ def p_value(errors: Array, other: Array, refs: Array, resamples: int = 10_000, s
 
 
 def seeds_p(errors: Array, other: Array) -> float | None:
-    """Two-sided p-value of a paired t-test over seeds, (S, N) errors each; None where one seed, or none that differ otherwise, tells nothing."""
+    """Two-sided p-value of a paired t-test over seeds, (S, N) errors each; None for one seed, or where all differ by the same."""
     difference = (errors - other).sum(1)
     if len(difference) < 2 or np.ptp(difference) == 0:
         return None

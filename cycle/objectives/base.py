@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,6 +128,20 @@ def chosen(trains: Iterable[str]) -> frozenset[Name]:
     return frozenset(names)  # type: ignore[arg-type]
 
 
+def _refuse_strangers(kind: Any, args: dict[str, Any], where: str) -> None:
+    """Raises UserError for the first argument that a class does not take, at its own place."""
+    try:
+        known = inspect.signature(kind).parameters
+    except (TypeError, ValueError):  # no class of Python's own; calling it will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in args:
+        if name not in known:
+            remedy = f"choose among: {', '.join(known)}" if known else "leave it out"
+            raise UserError(f"{getattr(kind, '__name__', kind)} takes no argument {name!r}", f"{where}.{name}", remedy)
+
+
 def create(use: str, args: dict[str, Any], where: str) -> Objective:
     """Builds `package.module:Class` with keyword arguments.
 
@@ -136,8 +151,11 @@ def create(use: str, args: dict[str, Any], where: str) -> Objective:
     module, _, name = use.partition(":")
     try:
         kind = getattr(importlib.import_module(module), name)
+    except SyntaxError as error:
+        raise UserError(f"is no Python ({error.msg})", f"{error.filename}:{error.lineno}", f"mend it: {where} uses it") from error
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"use: {use!r} names no objective ({error})", where, "write package.module:Class") from error
+    _refuse_strangers(kind, args, f"{where}.args")
     try:
         made: Objective = kind(**args)
     except UserError as error:  # it knows its arguments, not where they stand

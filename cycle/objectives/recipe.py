@@ -26,7 +26,7 @@ def objectives(config: Config) -> dict[str, Objective]:
         where = f"rounds.objectives.{name}"
         for stream in conf.mix:
             if stream not in STREAMS:
-                raise UserError(f"no stream {stream!r}", f"{where}.mix", f"choose among: {', '.join(sorted(STREAMS))}")
+                raise UserError(f"no stream {stream!r}", f"{where}.mix.{stream}", f"choose among: {', '.join(sorted(STREAMS))}")
         if not conf.streams():
             continue
         objective = create(conf.use, conf.args, where)

@@ -158,7 +158,10 @@ class Trainer:
             others = [param for p in parts if p.name not in task.objective.trains for param in p.params]
             with frozen(others), self.fabric.autocast():
                 batch = next(batches[task.name])
-                loss = task.objective(batch, self.models, step)
+                loss: Any = task.objective(batch, self.models, step)  # of anybody's class
+            if not isinstance(loss, Loss):
+                what = f"{type(task.objective).__name__} returned {type(loss).__name__}"
+                raise UserError(what, f"rounds.objectives.{task.name}", "return a Loss of cycle.data.batch")
             value = self._shared(loss, batch.share)
             if loss.weight:
                 self.fabric.backward(task.weight * value)

@@ -34,10 +34,10 @@ def written(path: Path, content: str | bytes) -> Path:
         ("a-1|HELLO THERE|Hello there\na-2|X|\n", "pipe", [WANTED[0], Line("a-2", "X")]),
         ("<s> HELLO THERE </s> (a-1)\nYES(2) <sil> NO (a-2)\n", "sphinx", [Line("a-1", "HELLO THERE"), Line("a-2", "YES NO")]),
         ("a-1\tanna\tHello there\na-2\tanna\tYes\n", "speaker-tab", [SPOKEN[0], Line("a-2", "Yes", "anna")]),
-        ("a-1\tHello\tthere\na-2\tYes\tsir\n", "tab", [WANTED[0], Line("a-2", "Yes sir")]),  # other words in each line: no names
         ('a-1.wav,"Hello, there"\na-2.mp3,Yes, sir\n', "comma", [Line("a-1.wav", "Hello, there"), Line("a-2.mp3", "Yes, sir")]),
         ('path,text\na-1,"Hello\n\nthere"\na-2,5" nails\n', "table", [WANTED[0], Line("a-2", '5" nails')]),
         ("a-1\na-2 \n", "kaldi", [Line("a-1", ""), Line("a-2", "")]),
+        ("File Name,Transcription\na-1,Hello there\n", "table", WANTED[:1]),
         (
             "path,text\na-1,hello\u2028world\na-2,one\x0btwo\x85three\n",
             "table",
@@ -50,6 +50,44 @@ def test_forms_are_told_apart_and_read(tmp_path, content, form, expected):
     path = written(tmp_path / "t", content)
     assert transcripts.form_of(path) == form
     assert list(transcripts.read(path)) == expected
+
+
+WORDS = [f"word {n}" for n in range(30)]
+
+
+@pytest.mark.parametrize("mark", ["\t", "|"])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_column_of_speakers_is_found_before_or_behind_the_text(tmp_path, mark, place):
+    """The first lines hold each speaker once."""
+    rows = [[f"a-{n}", text] for n, text in enumerate(WORDS)]
+    for n, row in enumerate(rows):
+        row.insert(place, f"spk{n % 12}")
+    found = list(transcripts.read(written(tmp_path / "t", "".join(mark.join(row) + "\n" for row in rows))))
+    assert found == [Line(f"a-{n}", text, f"spk{n % 12}") for n, text in enumerate(WORDS)]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a-{n}|Yes|yes", Line("a-3", "yes")),  # LJSpeech's, of commands
+        ("a-{n}|{n} o'clock|word {n}", Line("a-3", "word 3")),
+        ("a-{n}\tyes\tno", Line("a-3", "no", "yes")),
+    ],
+)
+def test_columns_that_may_be_both(tmp_path, row, said):
+    path = written(tmp_path / "t", "".join(row.format(n=n) + "\n" for n in range(30)))
+    assert list(transcripts.read(path))[3] == said
+
+
+def test_columns_that_nobody_can_tell(tmp_path):
+    for content, line, what in (("".join(f"a-{n}\tword {n}\t1.{n % 3}\n" for n in range(30)), 1, "has more than two columns"),
+                                ("a-1\tHello\tthere\na-2\tYes\tsir\n", 1, "none of them names speakers"),
+                                ('[{"path": "a", "text": "b"},\n{"path": "c", "text": "d"}]\n', None, "is one JSON array"),
+                                ('[\n {\n  "path": "a"}]\n', None, "is one JSON array")):  # fmt: skip
+        path = written(tmp_path / "t", content)
+        with pytest.raises(UserError, match=what) as told:
+            transcripts.form_of(path)
+        assert str(told.value).startswith(f"{path}:{line}: " if line else f"{path}: ")
 
 
 def test_json_lines(tmp_path):

@@ -157,6 +157,15 @@ def test_ranks_share_a_mean_by_what_each_averages(tmp_path):
     assert parts == [2 / 4 + 5.0, 4 * 3 / 4, 0.0] and sum(told).tolist() == [4.0, 2.0]
 
 
+def test_an_objective_that_returns_something_else_is_named(tmp_path):
+    class Bare(Objective):
+        def __call__(self, batch, models, step):
+            return super().__call__(batch, models, step).value
+
+    with pytest.raises(UserError, match=r"rounds\.objectives\.t: Bare returned Tensor; return a Loss of cycle\.data\.batch"):
+        trainer(tmp_path, Bare())[1].fit()
+
+
 def test_divergence_is_told(tmp_path):
     model, job = trainer(tmp_path, Objective(poison=True))
     before = {k: v.clone() for k, v in model.named_parameters()}
