@@ -8,19 +8,26 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cycle.errors import UserError
 
+SETTINGS = ("seed", "preset", "precision", "graphs")  # which one might take for options
 VERBS = {"prepare": 1, "tokens": 2, "pretrain": 3, "rounds": 4, "decode": 5, "score": 6}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are UserErrors."""
+    """argparse whose complaints are UserErrors, and which takes no half of an option's name."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
-        typed = [word for word in message.partition("unrecognized arguments: ")[2].split() if "=" in word and not word.startswith("-")]
+        strange = message.partition("unrecognized arguments: ")[2].split()
+        typed = [word for word in strange if "=" in word and not word.startswith("-")]
+        typed += [f"{word[2:]}={after}" for word, after in pairwise([*strange, "VALUE"]) if word.removeprefix("--") in SETTINGS]
         raise UserError(message, None, f"settings come last, behind --: -- {' '.join(typed)}" if typed else f"see {self.prog} --help")
 
 

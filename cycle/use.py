@@ -129,7 +129,8 @@ def _tokens(exp: Experiment, text: str) -> list[str]:
     tokens = words if words and set(words) <= known else language_of(exp.corpus, exp.config.corpus.language).spell(text)
     strangers = [t for t in tokens if t not in known]
     if not tokens or strangers:
-        raise UserError(f"cannot say {text!r}" + (f": token {strangers[0]!r} is unknown" if strangers else ""), exp.vocabulary)
+        why = f": token {strangers[0]!r} is unknown" if strangers else ": nothing in it is spoken"
+        raise UserError(f"cannot say {text!r}{why}", exp.vocabulary, "this file lists what the experiment can say")
     return tokens
 
 

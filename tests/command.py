@@ -29,6 +29,21 @@ def cycle(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def launched(script: object, *words: object, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    """A script of the tests as so many gloo processes; none outlives the call."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    command = [sys.executable, *launch, str(script), *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, **pipes) as process:
+        try:
+            out, wrong = process.communicate(timeout=PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out, wrong)
+
+
 @contextlib.contextmanager
 def forked(*words: object) -> Iterator[tuple[Any, Path, Path]]:
     """The same from a process that has imported everything; leads a group of its own.

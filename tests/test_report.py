@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -250,6 +251,18 @@ def test_several_experiments(tmp_path: Path) -> None:
     assert all(float(r["p"]) == 1.0 and float(r["difference"]) == 0 for r in matrix.values())  # they hold the same
     assert [r["experiment"] for r in table(few, "compared")] == ["few/exp"] * 3 + ["more/exp"] * 3
     assert not more.report.exists()
+
+
+def test_one_experiment_against_another_by_hand() -> None:
+    """On four units three errors and one: half a unit apart."""
+    scores = {"a": (2, 1), "b": (1, 0), "c": (1, 0)}
+    told: Any = []
+    for name, errors in scores.items():
+        rows = [{"utt": f"u{i}", "errors": e, "ref": 2} for i, e in enumerate(errors)]
+        told.append(SimpleNamespace(name=name, story=SimpleNamespace(recipe="cycle", per_utt={"cycle": rows})))
+    matrix = {(row["system"], row["against"]): row for row in plots.comparison.bootstrap_table(told)}
+    assert matrix["a", "b"]["difference"] == 0.5 == -matrix["b", "a"]["difference"] and matrix["b", "c"]["difference"] == 0
+    assert matrix["b", "c"]["p"] == 1.0 > matrix["a", "b"]["p"] == matrix["b", "a"]["p"] and matrix["a", "b"]["utterances"] == 2
 
 
 @pytest.mark.usefixtures("only_svg")

@@ -388,6 +388,8 @@ def test_a_batch_systems_signal_is_an_interruption(tmp_path):
         (["transcribe", "EXP", "nan.wav"], r"nan\.wav: holds samples that are not numbers"),
         (["transcribe", "EXP", "."], r"^\.: is a folder"),
         (["run", "seed=2"], r"unrecognized arguments: seed=2; settings come last, behind --: -- seed=2"),
+        (["run", "--seed", "2", "--preset=x"], r"--preset=x; settings come last, behind --: -- seed=2"),
+        (["run", "--corp", "mini"], r"unrecognized arguments: --corp mini; see"),
         (["transcribe", "EXP", "nan.wav", "--search", "joint", "--ctc-weight", "nan"], "must be a number from 0 to 1"),
         (["transcribe", "EXP", "CORPUS", "--ctc-weight", "0.5"], "--ctc-weight says nothing to the search ctc_beam; add --search joint"),
         (["synthesize", "EXP", "TEXT", "--out", "."], "is a folder"),

@@ -152,8 +152,8 @@ def _rate(entry: Any) -> str:
 
 
 def round_table(told: Story) -> Table:
-    """Everything known of each round."""
-    names = list(dict.fromkeys(["round", *(key for row in told.rounds for key in row)]))
+    """Every number known of each round; a whole search, which it was judged by, is in its metrics.json."""
+    names = list(dict.fromkeys(["round", *(key for row in told.rounds for key, value in row.items() if not isinstance(value, dict))]))
     return {"header": names, "rows": [[_cell(row.get(name)) for name in names] for row in told.rounds]}
 
 

@@ -80,7 +80,7 @@ def _source(conf: Model) -> _Source:
         UserError: there is no such file.
     """
     if conf.init is None:
-        return _Source(model_conf(conf), conf.config)
+        return _Source(model_conf(conf), f"{conf.config} with the conf laid over it" if conf.conf else conf.config)
     path = Path(conf.init).resolve()
     config = path.parent / "config.yaml"
     if not path.is_file() or not config.is_file():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 from functools import lru_cache
 
+import jiwer
 import pytest
 
 from cycle.eval.errors import Counts, align, count, count_all, distance, error_rate, total
@@ -45,6 +47,15 @@ def test_worked_by_hand() -> None:
     assert counts == Counts(sub=1, ins=2, dele=0, ref=3, hits=2)
     assert counts.errors == 3 and counts.rate == 1.0
     assert align(["ni3", "hao3", "ma5"], ["ni2", "ma5"]) == [("S", "ni3", "ni2"), ("D", "hao3", ""), ("=", "ma5", "ma5")]
+
+
+def test_as_jiwer_counts() -> None:
+    """A library of others, on sentences of random words."""
+    draw = random.Random(0)
+    refs, hyps = ([" ".join(draw.choices("abcdefg", k=draw.randint(1, 9))) for _ in range(300)] for _ in range(2))
+    theirs, ours = jiwer.process_words(refs, hyps), total(count_all([r.split() for r in refs], [h.split() for h in hyps]))
+    assert (ours.errors, ours.ref) == (theirs.substitutions + theirs.insertions + theirs.deletions, sum(len(r.split()) for r in refs))
+    assert ours.rate == pytest.approx(theirs.wer)
 
 
 def test_sum_weighs_units_not_utterances() -> None:

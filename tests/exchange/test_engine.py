@@ -1,8 +1,5 @@
 """Shards: each made once, wherever, and never again; on several ranks and on a cluster that loses a worker."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -12,6 +9,7 @@ from cycle.device import fabric
 from cycle.errors import UserError
 from cycle.exchange.cluster import SYSTEMS, Cluster, open_cluster
 from cycle.exchange.engine import run
+from tests.command import launched
 from tests.shard_job import Squares
 
 LOCAL = Cluster("local", 2, "cpu", "32", {})
@@ -61,9 +59,7 @@ run(Squares(Path(sys.argv[1]), 5), fabric)
 """
     script = tmp_path / "ranks.py"
     script.write_text(code)
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = launched(script, tmp_path, ranks=2)
     assert done.returncode == 0, done.stderr
     job = Squares(tmp_path, 5)
     assert job.results() == [0, 1, 4, 9, 16]

@@ -52,6 +52,12 @@ def test_the_oracle_control_is_certain_of_the_truth(made):
     assert len(stream) == SIZE and all(hyps == [(text, 1.0)] for text, hyps in zip(stream.texts, stream.nbest, strict=True))
 
 
+def test_what_was_judged_alone_is_no_list(made):
+    """The risk of one hypothesis is zero, whatever its score."""
+    data, _ = made("cycle", "rounds.label.judged=1")
+    assert len(data.streams["speech"]) == 0 < len(data.streams["pseudo"])
+
+
 def test_labels_beside_pseudo_labels(made):
     """One exchange serves both: the selection takes nothing from the lists."""
     data, loaded = made("cycle", "rounds.objectives.asr_supervised.mix.labelled=1")

@@ -28,15 +28,18 @@ def config(*words):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("asr.conf.encoder=foo", r"conf/asr/conformer_tiny\.yaml: ESPnet cannot build this model \(ValueError"),
-        ("asr.conf.encoder_conf.foo=3", r"conformer_tiny\.yaml: ESPnet cannot build this model \(TypeError.*'foo'"),
+        ("asr.conf.encoder=foo", r"conf/asr/conformer_tiny\.yaml with the conf laid over it: ESPnet cannot build this model \(ValueError"),
+        (
+            "asr.conf.encoder_conf.foo=3",
+            r"conformer_tiny\.yaml with the conf laid over it: ESPnet cannot build this model \(TypeError.*'foo'",
+        ),
         ("asr.conf.encoder_conf.output_size=-3", "ESPnet cannot build this model"),
         ("asr.conf.decoder=transducer", "ESPnet cannot build this model"),
-        ("asr.conf.nonsense=1", r"conformer_tiny\.yaml: unknown key 'nonsense'"),
+        ("asr.conf.nonsense=1", r"conformer_tiny\.yaml with the conf laid over it: unknown key 'nonsense'"),
         ("asr.config=conf/asr/none.yaml", r"conf/asr/none\.yaml: no such model configuration"),
         ("asr.config=README.md", r"README\.md"),
         ("asr.conf={model_conf: {ctc_weight: 0.0}}", "ctc_weight"),
-        ("tts.config=conf/asr/conformer_tiny.yaml", r"conf/asr/conformer_tiny\.yaml: unknown key"),
+        ("tts.config=conf/asr/conformer_tiny.yaml", r"conf/asr/conformer_tiny\.yaml with the conf laid over it: unknown key"),
         ("tts.conf.tts=vits", "GAN"),
         ("tts.conf.tts_conf.adim=x", "ESPnet cannot build this model"),
         ("asr.init=nowhere/model.pth", r"nowhere/model\.pth: no checkpoint"),
@@ -83,7 +86,7 @@ def test_texts_that_an_encoder_is_too_coarse_for_are_counted(caplog, monkeypatch
 
 
 def test_a_model_that_cannot_learn_is_told():
-    with pytest.raises(UserError, match=r"conformer_tiny\.yaml: this model cannot be trained here \("):
+    with pytest.raises(UserError, match=r"conformer_tiny\.yaml with the conf laid over it: this model cannot be trained here \("):
         try_models(config("asr.conf.encoder_conf.input_layer=embed"))
 
 
@@ -91,7 +94,7 @@ def test_what_has_no_effect_is_said(caplog, monkeypatch):
     monkeypatch.setattr(log, "propagate", True)
     try_models(config("asr.conf={optim: sgd, max_epoch: 7, init_param: [x.pth], ctc_conf: {dropout_rate: 0.1}, frontend: s3prl}"))
     (line,) = {line for line in caplog.messages if "without effect" in line}  # ESPnet may speak, too
-    assert "conformer_tiny.yaml: frontend, init_param, max_epoch, optim: of ESPnet's own training, without effect here" in line
+    assert "yaml with the conf laid over it: frontend, init_param, max_epoch, optim: of ESPnet's own training, without effect here" in line
 
 
 def test_checkpoints_are_opened_too(finished, tmp_path):

@@ -1,24 +1,18 @@
 """Two processes with gloo train as one process with the whole batch."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from cycle.config import ROOT
 from cycle.files import read_jsonl
+from tests.command import launched
 
 
 def train(folder, ranks):
     folder.mkdir()
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    words = [sys.executable, *launch, "tests/train/two_ranks.py", str(folder)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
+    done = launched("tests/train/two_ranks.py", folder, ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "ranks.json").read_text()) == ranks
     return read_jsonl(folder / "metrics.jsonl"), torch.load(folder / "weights.pt", weights_only=True)
