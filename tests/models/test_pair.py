@@ -39,7 +39,7 @@ def config(*words):
         ("asr.config=conf/asr/none.yaml", r"conf/asr/none\.yaml: no such model configuration"),
         ("asr.config=README.md", r"README\.md"),
         ("asr.conf={model_conf: {ctc_weight: 0.0}}", "ctc_weight"),
-        ("tts.config=conf/asr/conformer_tiny.yaml", r"conf/asr/conformer_tiny\.yaml with the conf laid over it: unknown key"),
+        ("tts.config=conf/asr/conformer_tiny.yaml", r"conf/asr/conformer_tiny\.yaml: unknown key"),
         ("tts.conf.tts=vits", "GAN"),
         ("tts.conf.tts_conf.adim=x", "ESPnet cannot build this model"),
         ("asr.init=nowhere/model.pth", r"nowhere/model\.pth: no checkpoint"),
