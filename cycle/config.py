@@ -19,7 +19,6 @@ from cycle.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("ctc_greedy", "ctc_beam", "joint", "attention")
-MADE_BY_TTS = {"synthetic", "text", "speech"}  # streams that need a synthesiser: what it says, what it is to say, what it judges
 OTHERS = "*"  # in corpora, presets and controls: every objective that they do not name
 
 
@@ -303,19 +302,6 @@ def _check(merged: DictConfig) -> None:
         if merged.pools[pool] == 1:
             raise UserError(f"pools.{pool}: 1", None, "write 2 or more: CIDEr-D compares clips")
     limits.check(flatten(OmegaConf.to_container(merged, resolve=True)))  # numbers that others refer to, too
-
-
-def needs_no_tts(config: Config) -> None:
-    """Where no synthesiser is trained, no objective may want what only it can make.
-
-    Raises:
-        UserError: one does; names it, and recipes that do not.
-    """
-    for name, objective in config.rounds.objectives.items() if "tts" not in config.models else ():
-        for stream in sorted(objective.streams() & MADE_BY_TTS):
-            what = f"{stream!r} needs a synthesiser, and models are {config.models}"
-            remedy = "take another recipe or control; for captions: caption, caption_scst, caption_dpo, scheduled_sampling"
-            raise UserError(what, f"rounds.objectives.{name}.mix", remedy)
 
 
 @cache

@@ -17,7 +17,7 @@ from platform import python_version
 from typing import IO
 
 from cycle import __version__, controls, stage
-from cycle.config import ROOT, flatten, lenient, load, needs_no_tts, overlaid, place_of, read_yaml
+from cycle.config import ROOT, flatten, lenient, load, overlaid, place_of, read_yaml
 from cycle.device import fabric, rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -107,7 +107,6 @@ def _check(config: Config, files: list[str]) -> None:
     from cycle.objectives.recipe import objectives  # and with it torch, which a finished run is looked through without
 
     try:
-        needs_no_tts(config)
         objectives(config)
         select.check(config.rounds.select_labels, select.LABEL_RULES, "rounds.select_labels")
         select.check(config.rounds.select_synthetic, select.SYNTHETIC_RULES, "rounds.select_synthetic")

@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
-from cycle.config import ROOT, available, corpora, flatten, line_of, load, needs_no_tts, overlaid, place_of, read_yaml
+from cycle.config import ROOT, available, corpora, flatten, line_of, load, overlaid, place_of, read_yaml
 from cycle.errors import UserError
+from cycle.objectives.recipe import objectives
 
 
 def test_base_yaml_holds_every_key():
@@ -212,12 +213,12 @@ def test_which_models_are_trained():
     for wrong in ("models=[tts]", "models=[]", "models=[asr,lm]"):
         with pytest.raises(UserError, match="models: "):
             load("mini", "cycle", [wrong])
-    needs_no_tts(load("mini", "cycle", []))
+    objectives(load("mini", "cycle", []))
     for recipe in ("caption", "caption_scst", "caption_dpo", "scheduled_sampling"):
-        needs_no_tts(load("scenes", recipe, []))
+        objectives(load("scenes", recipe, []))
     for recipe, control in (("cycle", None), ("dpo", None), ("caption", "tts_only")):
         with pytest.raises(UserError, match="needs a synthesiser"):
-            needs_no_tts(load("scenes", recipe, [], control=control))
+            objectives(load("scenes", recipe, [], control=control))
 
 
 def test_shares_of_a_mix_may_change_from_round_to_round():

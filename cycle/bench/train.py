@@ -15,6 +15,7 @@ import torch
 
 from cycle.bench import Row, with_ratios
 from cycle.bench.floor import Ceiling, ceiling, counted, kernel_seconds, timed
+from cycle.data.kinds import STREAMS
 from cycle.device import fabric
 from cycle.exchange.pools import align, open_pool
 from cycle.exchange.round_data import RoundData, exchange
@@ -143,7 +144,7 @@ def _cycle(exp: Experiment, paired: Stream, steps: int) -> Iterator[tuple[str, A
     """
     runner, number = fabric(exp.device, exp.config.precision), exp.config.rounds.count
     listed = replace(paired, nbest=[[(text, 0.25)] * 4 for text in paired.texts])
-    streams = dict.fromkeys(("paired", "pseudo", "synthetic", "text", "recordings"), paired) | {"speech": listed, "labelled": listed}
+    streams = {name: listed if "lists" in kind.has else paired for name, kind in STREAMS.items()}
     tasks = make_tasks(exp, number, RoundData(streams))
     begin([task.objective for task in tasks], Origin(exp, exp.round(0), runner.device))
 

@@ -25,13 +25,6 @@ from cycle.models.synthesizer import Synthesizer
 
 Name = Literal["asr", "tts"]
 
-# Streams by what their utterances have.
-ALIGNED = frozenset({"paired", "pseudo"})  # speech, a text, and how long each token is
-TEXTS = ALIGNED | {"synthetic", "speech", "labelled"}  # speech with its text, whoever wrote it
-HEARD = TEXTS | {"recordings"}  # speech
-READ = TEXTS | {"text"}  # a text
-LISTED = frozenset({"speech", "labelled"})  # N-best lists
-
 
 @dataclass
 class Models:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from cycle import rewards
 from cycle.data.batch import Batch, Loss
+from cycle.data.kinds import ALIGNED, HEARD, READ, TEXTS
 from cycle.data.types import Speech
 from cycle.device import send
 from cycle.errors import UserError
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.synthesizer import Action, Spread
-from cycle.objectives.base import ALIGNED, HEARD, READ, TEXTS, Models, Name, Origin, nothing
+from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge
 from cycle.objectives.sequence import branch, filled, heard, list_search
 

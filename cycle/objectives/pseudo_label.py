@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from cycle.data.batch import Batch, Hypothesis, Loss
+from cycle.data.kinds import HEARD
 from cycle.device import send
 from cycle.errors import UserError
 from cycle.eval.errors import distance
 from cycle.models.recognizer import Recognizer
-from cycle.objectives.base import HEARD, Models, Name, Origin, nothing
+from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.sequence import filled
 from cycle.settings import Search
 

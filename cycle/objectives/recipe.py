@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from cycle.data.kinds import LISTED, OF_TTS, STREAMS, TEXTS
 from cycle.errors import UserError
 from cycle.log import log
-from cycle.objectives.base import HEARD, LISTED, READ, TEXTS, Objective, create
+from cycle.objectives.base import Objective, create
 from cycle.objectives.judging import TextJudge
 from cycle.rewards import units
 from cycle.settings import Config, ObjectiveConf
-
-STREAMS = HEARD | READ
 
 
 def objectives(config: Config) -> dict[str, Objective]:
@@ -21,6 +20,7 @@ def objectives(config: Config) -> dict[str, Objective]:
         UserError: an objective, an argument or a stream that does not exist, or that does not have what the objective needs; or a round
             without any.
     """
+    _refuse_without_tts(config)
     made = {}
     for name, conf in config.rounds.objectives.items():
         where = f"rounds.objectives.{name}"
@@ -33,7 +33,7 @@ def objectives(config: Config) -> dict[str, Objective]:
         if not objective.trains <= set(config.models):
             log.info("%s is left out: it trains the %s, and there is none", name, ", ".join(sorted(objective.trains)))
             continue
-        usable = getattr(objective, "streams", STREAMS)
+        usable = getattr(objective, "streams", frozenset(STREAMS))
         if not conf.streams() <= usable:
             stranger = min(conf.streams() - usable)
             raise UserError(f"it has no use for {stranger!r}", f"{where}.mix", f"choose among: {', '.join(sorted(usable))}")
@@ -52,6 +52,15 @@ def objectives(config: Config) -> dict[str, Objective]:
             what = f"nothing is trained in round {number}: no objective has both a weight above 0 and a mix"
             raise UserError(what, "rounds.objectives", "give one of them both")
     return made
+
+
+def _refuse_without_tts(config: Config) -> None:
+    """Raises UserError for a stream that only a synthesiser can make, where none is trained; names recipes that go without."""
+    for name, objective in config.rounds.objectives.items() if "tts" not in config.models else ():
+        for stream in sorted(objective.streams() & OF_TTS):
+            what = f"{stream!r} needs a synthesiser, and models are {config.models}"
+            remedy = "take another recipe or control; for captions: caption, caption_scst, caption_dpo, scheduled_sampling"
+            raise UserError(what, f"rounds.objectives.{name}.mix.{stream}", remedy)
 
 
 def _refuse_level(language: str, level: str, where: str) -> None:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 from cycle.data.batch import Batch, Loss
+from cycle.data.kinds import ALIGNED, TEXTS
 from cycle.errors import UserError
-from cycle.objectives.base import ALIGNED, TEXTS, Models, Name, Origin
+from cycle.objectives.base import Models, Name, Origin
 
 SCHEDULES: dict[str, tuple[Callable[[float, float], float], float]] = {
     "linear": (lambda i, k: 1 - k * i, 0.01),

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from cycle.data.batch import Batch, Loss
+from cycle.data.kinds import HEARD
 from cycle.data.types import Speech
 from cycle.errors import UserError
 from cycle.models.recognizer import Branch
-from cycle.objectives.base import HEARD, Models, Name, Origin, nothing
+from cycle.objectives.base import Models, Name, Origin, nothing
 from cycle.objectives.judging import TextJudge, skipped
 from cycle.settings import Search
 

@@ -12,10 +12,11 @@ import torch
 
 from cycle import rewards
 from cycle.data.batch import Batch, Loss
+from cycle.data.kinds import HEARD, READ, TEXTS
 from cycle.device import send
 from cycle.models.recognizer import UNFIT, Branch
 from cycle.models.speaker import long_term_spectrum
-from cycle.objectives.base import HEARD, READ, TEXTS, Models, Name, Origin, chosen, nothing
+from cycle.objectives.base import Models, Name, Origin, chosen, nothing
 from cycle.objectives.sequence import Scst, branch, expected_risk, filled
 
 

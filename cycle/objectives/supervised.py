@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cycle.data.batch import Batch, Loss
-from cycle.objectives.base import ALIGNED, TEXTS, Models, Name
+from cycle.data.kinds import ALIGNED, TEXTS
+from cycle.objectives.base import Models, Name
 
 
 class AsrSupervised:

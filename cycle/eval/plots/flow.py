@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from cycle.data.kinds import STREAMS
 from cycle.eval import history
 from cycle.eval.figures import Cell, Rows
 from cycle.eval.plots.axes import plain, short
@@ -15,16 +16,6 @@ from cycle.eval.story import Story
 from cycle.eval.style import BLUE, COLORS, GREY, RED, Style
 from cycle.settings import ObjectiveConf, Rounds
 
-# Which pool each stream comes from, in the order they are drawn.
-STREAMS = {
-    "paired": "paired",
-    "pseudo": "speech",
-    "speech": "speech",
-    "labelled": "speech",
-    "recordings": "speech",
-    "synthetic": "text",
-    "text": "text",
-}
 TINT = {"paired": GREY, "speech": BLUE, "text": RED}
 LEFT, RIGHT, LINE = 26.0, 84.0, 5.2  # where the streams stand in a width of 100; height of an objective's line
 
@@ -37,7 +28,7 @@ def flow_table(story: Story) -> Rows:
     rows: Rows = [_row("pool", pool.name, count=pool.utterances, hours=pool.hours) for pool in history.pools(story)]
     rows += [_row("step", pool, text=said) for pool, said in _steps(conf, drawn).items()]
     counts = _stream_counts(story)
-    rows += [_row("stream", stream, of=STREAMS[stream], count=counts.get(stream)) for stream in drawn]
+    rows += [_row("stream", stream, of=STREAMS[stream].pool, count=counts.get(stream)) for stream in drawn]
     for name, mix in wires.items():
         objective = conf.objectives[name]
         every = f", one update in {objective.every}" if objective.every > 1 else ""
@@ -113,13 +104,13 @@ def draw_flow(canvas: Canvas, rows: Rows, style: Style) -> None:
     bottom = top - LINE * len(objectives) - 1.5
     _models(axes, objectives, top, bottom, style)
     for name, x in places.items():
-        axes.plot([x, x], [top + 1.5, bottom + 1.5], color=TINT[STREAMS[name]], linewidth=0.8, alpha=0.5, zorder=0)
+        axes.plot([x, x], [top + 1.5, bottom + 1.5], color=TINT[STREAMS[name].pool], linewidth=0.8, alpha=0.5, zorder=0)
     _held_out(axes, by_kind["pool"], bottom, style)
 
 
 def _columns(streams: Sequence[str]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Where each stream stands, and the middle and width of each pool, which has room for its name however few streams it has."""
-    groups = {pool: [s for s in streams if STREAMS[s] == pool] for pool in ("paired", "speech", "text")}
+    groups = {pool: [s for s in streams if STREAMS[s].pool == pool] for pool in ("paired", "speech", "text")}
     widths = {pool: max(1.5 if pool == "paired" else 2.2, len(group)) for pool, group in groups.items() if group}
     unit, x = (RIGHT - LEFT) / max(1.0, sum(widths.values())), LEFT
     places: dict[str, float] = {}
@@ -182,11 +173,11 @@ def _sources(axes: Axes, by_kind: dict[str, Rows], places: dict[str, float], roo
     )
     for row in by_kind["stream"]:
         name, x = str(row["name"]), places[str(row["name"])]
-        _arrow(axes, (x, -8.8 if STREAMS[name] not in steps else -24.5), (x, -26.3), TINT[STREAMS[name]])
+        _arrow(axes, (x, -8.8 if STREAMS[name].pool not in steps else -24.5), (x, -26.3), TINT[STREAMS[name].pool])
         count = f" {int(row['count']):,}".replace(",", "\u2009") if isinstance(row["count"], int) else ""
         label = f"{name}{count}"
         fitting = (small - 0.6) * min(1.0, 14 / len(label))  # "synthetic 16 000" has to stay inside
-        _box(axes, x, -34, 5.6, 15.5, label, TINT[STREAMS[name]], fitting, rotation=90)
+        _box(axes, x, -34, 5.6, 15.5, label, TINT[STREAMS[name].pool], fitting, rotation=90)
 
 
 def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: dict[str, float], style: Style) -> None:
@@ -197,7 +188,7 @@ def _objective(axes: Axes, row: dict[str, Cell], y: float, wires: Rows, places: 
     axes.text(1, y - 1.5, str(row["text"]), va="center", fontsize=style.small - 2.2, color="0.4")
     for wire in wires:
         stream = str(wire["of"])
-        axes.plot(places[stream], y, "o", color=TINT[STREAMS[stream]], markersize=2.5 + 4 * float(wire["share"] or 0) ** 0.5)
+        axes.plot(places[stream], y, "o", color=TINT[STREAMS[stream].pool], markersize=2.5 + 4 * float(wire["share"] or 0) ** 0.5)
     for x, model in ((89, "asr"), (95, "tts")):
         if model in str(row["of"] or "").split("+"):
             axes.plot(x, y, "s", color="black", markersize=4)
