@@ -128,7 +128,7 @@ def rows(errors: Scores, refs: Array, against: str, higher_is_better: bool = Fal
 
     def ratio(system: str) -> float:
         mine, theirs = shared(errors[system], errors[against])
-        return float(mine.sum() / max(1.0, theirs.sum()))
+        return float(mine.sum() / (theirs.sum() or 1.0))
 
     out = []
     for system in sorted(errors, key=ratio, reverse=higher_is_better):

@@ -104,6 +104,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         module.load_state_dict(state)
     except FileNotFoundError as error:
         raise UserError("no such checkpoint", path) from error
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint of this model
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"is no checkpoint of this model ({said})", path, "remove it or name the right one") from error
