@@ -113,9 +113,9 @@ def test_what_stays_is_not_looked_at_again(copy):
     stage.refuse_others(exp, 7)
 
 
-def test_scores_alone_are_of_what_is_there(copy, capsys):
+def test_scores_alone_are_of_what_is_there(copy, finished, capsys):
     """Whatever is said or left out: as it was made."""
-    before = read_json(copy / "summary.json")
+    before = read_json(finished / "summary.json")
     for settings, told in (
         ([], []),
         (["score.bootstrap=50"], []),
