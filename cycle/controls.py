@@ -13,12 +13,13 @@ from dataclasses import asdict, replace
 from typing import IO
 
 from cycle import stage
-from cycle.config import OTHERS, ROOT, available, read_yaml
+from cycle.config import OTHERS, ROOT, available
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
 from cycle.log import log
 from cycle.settings import Config
+from cycle.yaml_file import read_yaml
 
 PATIENCE = 5.0  # seconds
 ROUNDS = stage.STAGES[3]

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cycle.config import ROOT, read_yaml
+from cycle.config import ROOT
 from cycle.corpus.plan import SHARES, Plan, language, named_splits, plan, speakers_of
 from cycle.corpus.recipe import LONGEST, hours, sizes, write
 from cycle.data import folder
@@ -23,6 +23,7 @@ from cycle.data.text import spelling
 from cycle.data.types import Utterance
 from cycle.errors import UserError
 from cycle.settings import Features
+from cycle.yaml_file import read_yaml
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 FEW = 10  # speakers, with far more folders inside theirs, may be parts of the corpus

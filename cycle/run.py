@@ -17,7 +17,7 @@ from platform import python_version
 from typing import IO
 
 from cycle import __version__, controls, stage
-from cycle.config import ROOT, flatten, lenient, load, overlaid, place_of, read_yaml
+from cycle.config import ROOT, flatten, lenient, load, overlaid, place_of
 from cycle.device import fabric, rank, ranks, resolve
 from cycle.errors import UserError
 from cycle.exchange import select
@@ -26,6 +26,7 @@ from cycle.experiment import Experiment
 from cycle.files import read_json, write_json, write_yaml
 from cycle.log import log, setup
 from cycle.settings import Config
+from cycle.yaml_file import read_yaml
 
 SHARED = (3, 4, 5)  # stages that train, which several ranks share
 PRETRAIN, ROUNDS = stage.STAGES[2:4]  # the ones that build models and the recipe; once they have begun, these have been looked at

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cycle.config import defaults, flatten, model_file, read_yaml
+from cycle.config import defaults, flatten, model_file
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import digest, read_json, write_json
 from cycle.log import log
+from cycle.yaml_file import read_yaml
 
 SPEED = {"precision", "few_shapes", "graphs"}
 YAML = "yaml"  # in a stamp, asr.yaml.KEY is what the file that asr.config names says of KEY

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cycle.config import ROOT, lenient, read_yaml
+from cycle.config import ROOT, lenient
 from cycle.device import resolve, set_products
 from cycle.errors import UserError
 from cycle.experiment import Experiment
 from cycle.files import atomic_write, read_json
 from cycle.log import log, setup
+from cycle.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     import numpy as np

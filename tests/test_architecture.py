@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cycle"
 
 # A room may import itself and what stands above it. Files that are not named here are verbs, which may import everything.
 FLOORS = [
-    {"command", "errors", "files", "settings", "limits", "config", "device", "experiment", "fabric", "log", "stage"},
+    {"command", "errors", "files", "settings", "limits", "config", "device", "experiment", "fabric", "log", "stage", "yaml_file"},
     {"data"},
     {"models"},
     {"rewards", "eval"},

@@ -5,9 +5,10 @@ from dataclasses import asdict
 
 import pytest
 
-from cycle.config import ROOT, available, corpora, flatten, line_of, load, overlaid, place_of, read_yaml
+from cycle.config import ROOT, available, corpora, flatten, load, overlaid, place_of
 from cycle.errors import UserError
 from cycle.objectives.recipe import objectives
+from cycle.yaml_file import line_of, read_yaml
 
 
 def test_base_yaml_holds_every_key():

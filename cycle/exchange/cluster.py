@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cycle.config import ROOT, available, read_yaml
+from cycle.config import ROOT, available
 from cycle.errors import UserError
 from cycle.log import progress
+from cycle.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from cycle.exchange.engine import Job, Write

@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cycle.config import model_file, read_yaml
+from cycle.config import model_file
 from cycle.errors import UserError
 from cycle.files import atomic_write, write_yaml
 from cycle.settings import Model
+from cycle.yaml_file import read_yaml
 
 # What a model is built from; the rest of ESPnet's keys is about features and training.
 BUILDS = {"encoder", "decoder", "model", "ctc", "specaug", "preencoder", "postencoder", "joint_net", "init", "tts", "token_list"}

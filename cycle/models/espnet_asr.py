@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.config import read_yaml
 from cycle.data.batch import TOKENS, Batch, Hypothesis, Loss, round_up
 from cycle.data.types import Speech
 from cycle.device import Later
@@ -29,6 +28,7 @@ from cycle.models.noise import quiet
 from cycle.models.recognizer import Branch
 from cycle.models.vocabulary import Vocabulary
 from cycle.settings import Augment, Search
+from cycle.yaml_file import read_yaml
 
 SHORTEST = 8  # frames; ESPnet's subsampling refuses less, and a young synthesiser may well say so little: zeros follow
 

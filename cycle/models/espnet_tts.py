@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cycle.config import read_yaml
 from cycle.data.batch import TOKENS, Batch, Loss, round_up, within
 from cycle.data.types import Speech
 from cycle.device import send
@@ -24,6 +23,7 @@ from cycle.models.noise import quiet
 from cycle.models.synthesizer import Action, Rendering, Spread, Variation, gaussian_logp
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
+from cycle.yaml_file import read_yaml
 
 
 class EspnetSynthesizer(nn.Module):

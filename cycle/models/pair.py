@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from cycle.config import read_yaml
 from cycle.data.batch import Batch
 from cycle.data.types import Speech
 from cycle.errors import UserError
@@ -24,6 +23,7 @@ from cycle.models.frame_ctc import FrameCTC
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
 from cycle.settings import Config, FrameModel, Model
+from cycle.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from cycle.models.espnet_asr import EspnetRecognizer

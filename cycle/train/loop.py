@@ -5,9 +5,9 @@ on n alone. What has to be kept is therefore weights, optimizers, averaged weigh
 always whole.
 
 On several ranks (torchrun), each works on its share of every batch, and the gradients are summed before the step: the same training as
-that of one process with the whole batch, dropout, BatchNorm and the aligner's label prior (the first rank's) apart. A loss that compares the utterances of a batch with each other cannot
-be shared out so: each rank then works on all of it (`split=False`). DistributedDataParallel would tie this to one `forward`; objectives
-call what they like.
+that of one process with the whole batch, but for dropout, BatchNorm and the aligner's label prior, which is the first rank's. A loss that
+compares the utterances of a batch with each other cannot be shared out so: each rank then works on all of it (`split=False`).
+DistributedDataParallel would tie this to one `forward`; objectives call what they like.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ import pytest
 from cycle import check, config, prepare
 from cycle.data import kaldi
 from cycle.errors import UserError
+from cycle.yaml_file import read_yaml
 from local import archives
 from local.mandarin import jieba_dictionary, jieba_words
 from tests.tiny_corpus import experiment, tone
 
 WORDS = ["银行", "学生", "老师", "电影", "苹果", "一会儿", "东西", "喜欢", "漂亮", "计算机", "勤工俭学", "学声"]
 ODD = ["一_也_", "爱", "中华人民共和国", "ABC", "除了_以外"]
-OPTIONS = config.read_yaml(config.ROOT / "egs/hsk/conf.yaml")["corpus"]["options"]
+OPTIONS = read_yaml(config.ROOT / "egs/hsk/conf.yaml")["corpus"]["options"]
 
 
 def hsk(folder: Path) -> Path:

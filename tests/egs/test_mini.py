@@ -11,6 +11,7 @@ from cycle import check, config, prepare
 from cycle.data import g2p, kaldi, pool
 from cycle.data.text import spelling
 from cycle.errors import UserError
+from cycle.yaml_file import read_yaml
 from local import espeak
 from local.closed_world import LONGEST, sentences
 from tests.tiny_corpus import OPTIONS, experiment
@@ -50,7 +51,7 @@ def test_espeak_reads_what_the_models_are_told():
 
 
 def test_the_whole_corpus_at_smoke_size(tmp_path):
-    conf = config.read_yaml(config.ROOT / "egs/mini/conf.yaml")
+    conf = read_yaml(config.ROOT / "egs/mini/conf.yaml")
     sizes = conf["presets"]["smoke"]["pools"]
     exp = experiment(tmp_path / "exp", None, options=conf["corpus"]["options"], **sizes)
     prepare.main(exp)
@@ -70,7 +71,7 @@ def test_the_whole_corpus_at_smoke_size(tmp_path):
 
 def test_the_same_bytes_every_time(tmp_path):
     """Also a second later: some of espeak's voices take the time of day into the noise of their breath."""
-    voices = config.read_yaml(config.ROOT / "egs/mini/conf.yaml")["corpus"]["options"]["voices"]
+    voices = read_yaml(config.ROOT / "egs/mini/conf.yaml")["corpus"]["options"]["voices"]
     jobs = [
         espeak.casual(f"{n}", text, " ".join(g2p.numbered(text)), [voice], 1) for n, text in enumerate(sentences()[:3]) for voice in voices
     ]

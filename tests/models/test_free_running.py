@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from cycle.config import ROOT, read_yaml
+from cycle.config import ROOT
 from cycle.models.espnet_tts import EspnetSynthesizer
 from cycle.models.free_running import LONGEST, speak
 from cycle.models.tacotron import still
 from cycle.models.vocabulary import Vocabulary
 from cycle.models.voices import Voices
+from cycle.yaml_file import read_yaml
 
 SMALL = {
     "tacotron2": {"embed_dim": 16, "eunits": 16, "econv_chans": 16, "econv_layers": 1, "adim": 16, "aconv_chans": 4, "aconv_filts": 5,

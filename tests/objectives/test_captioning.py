@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cycle import rewards
-from cycle.config import ROOT, read_yaml
+from cycle.config import ROOT
 from cycle.data.batch import Batch, speech_of
 from cycle.errors import UserError
 from cycle.eval.cider import CiderD
@@ -23,6 +23,7 @@ from cycle.objectives.scheduled_sampling import AsrScheduledSampling
 from cycle.objectives.sequence import Mwer, Scst
 from cycle.objectives.supervised import AsrSupervised
 from cycle.settings import Search
+from cycle.yaml_file import read_yaml
 
 REFS = {
     "x": ["a dog barks", "the dog is barking"],

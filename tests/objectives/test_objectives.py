@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cycle.config import ROOT, available, load, read_yaml
+from cycle.config import ROOT, available, load
 from cycle.objectives import preference, pseudo_label, scheduled_sampling, sequence, speech_chain, supervised
 from cycle.objectives.base import create
+from cycle.yaml_file import read_yaml
 from tests.models.test_espnet import batch, synthesizer
 from tests.objectives.tiny import descent, moved, pair, started, subset, tacotron, with_lists
 

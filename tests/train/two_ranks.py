@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cycle.config import read_yaml
 from cycle.data.batch import Batch, Loss
 from cycle.data.features import FeatureStore, ShardWriter
 from cycle.device import by_first
@@ -24,6 +23,7 @@ from cycle.settings import Optimizer, Run
 from cycle.train.loop import Task, Trainer
 from cycle.train.streams import Mixture, Stream
 from cycle.voices import find_voices
+from cycle.yaml_file import read_yaml
 from tests.test_find_voices import ONE_VOICE, corpus, experiment
 
 TOKENS = ["<blank>", "<unk>", *"abcdefgh", "<sos/eos>"]
