@@ -72,8 +72,8 @@ fill() { pip_install "$@" setuptools && pip_install "$@" --no-build-isolation --
 # pip would do it file by file, a third of its time. The packages' own tests, a quarter of it all, are left out, and another quarter that is
 # hardly ever loaded: Python compiles that when it is. Where processes cannot share the work, one does it; what cannot be compiled stays as it is.
 compile() {
-  local seldom='torch/(_inductor|testing)|sympy/(physics|stats|combinatorics)|networkx/algorithms|espnet3|sklearn|mypyc?|jieba|pygments'
-  seldom+='|huggingface_hub|narwhals|aiohttp'
+  local seldom='torch/(_inductor|testing|sparse)|sympy/(physics|stats|combinatorics|parsing)|networkx|espnet3|sklearn|mypyc?|jieba|pygments|av'
+  seldom+='|huggingface_hub|narwhals|aiohttp|setuptools|torchgen|numba/cuda|grpc|espnet2/(enh|speechlm|svs|gan_svs|gan_codec)|anyio|httpx2|urllib3'
   local work=("$python" -I -m compileall -q -x "site-packages/(.*/tests?|$seldom)/" "$venv/lib")
   trap 'exit 130' INT # compileall ends as if all were well
   "${work[@]}" -j "$(env -u OMP_NUM_THREADS nproc)" >>"$log" 2>&1 || "${work[@]}" >>"$log" 2>&1 || true

@@ -21,4 +21,4 @@ def peak(size, folder):
 
 @pytest.mark.parametrize("times", [6, pytest.param(20, marks=pytest.mark.all)])
 def test_memory_stays_flat(tmp_path, times):
-    assert peak(2_000 * times, tmp_path) < (1 + 0.0075 * times) * peak(2_000, tmp_path)
+    assert peak(1_500 * times, tmp_path) < (1 + 0.0075 * times) * peak(1_500, tmp_path)
