@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import random
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -424,6 +425,24 @@ def test_published_sets_without_text_are_no_speech_pool(root, tmp_path):
     (data / "unlabelled/text").unlink()
     with pytest.raises(UserError, match=r"24 of 24 items of 'test' cannot be used \(24 audio without text\)"):
         made("mine", data)
+
+
+def test_recordings_without_text_of_those_who_are_held_out_are_not_heard(root, tmp_path):
+    """By speaker, and where a published set lacks a few texts."""
+    audio, text = folders(tmp_path / "c")
+    lines = text.read_text(encoding="utf-8").splitlines()
+    text.write_text("\n".join(line for line in lines if not re.search(r"_[67]\.wav", line)) + "\n", encoding="utf-8")
+    made("mine", audio, text)
+    exp = prepared(tmp_path / "exp", "mine", "preset=smoke")  # check finds no speaker on both sides
+    assert {utt.spk for utt in kaldi.read(exp.data("speech"))} and not (exp.path / "data/rejected.tsv").exists()
+    data = kaldi_dirs(tmp_path / "k", "train", "test", "unlabelled")
+    (data / "unlabelled/text").unlink()
+    few = (data / "test/text").read_text(encoding="utf-8").splitlines()
+    (data / "test/text").write_text("\n".join(few[2:]) + "\n", encoding="utf-8")
+    made("own", data)
+    exp = prepared(tmp_path / "own", "own")
+    assert len(kaldi.read(exp.data("test"))) == 22
+    assert {utt.spk for utt in kaldi.read(exp.data("speech"))} == {"a2", "b2"}
 
 
 def test_a_line_that_stands_there_twice_is_one(root, tmp_path, capsys):

@@ -78,7 +78,8 @@ def divide(items: list[Item], rows: list[folder.Row], options: dict[str, Any]) -
     roles = {utt.utt_id: role for (_, utt), role in zip(rows, folder.roles_of(rows, options), strict=True) if isinstance(utt, Utterance)}
     splits: dict[str, list[Item]] = {}
     for item in items:
-        splits.setdefault(roles[item.utt.utt_id], []).append(item)
+        if role := roles[item.utt.utt_id]:
+            splits.setdefault(role, []).append(item)
     return splits
 
 

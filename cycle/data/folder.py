@@ -50,18 +50,19 @@ def utterances(root: Path, split: str, options: Mapping[str, Any]) -> Iterator[U
     yield from (utt for (_, utt), role in zip(rows, roles, strict=True) if role == split)
 
 
-def roles_of(rows: list[Row], options: Mapping[str, Any]) -> list[str]:
-    """The split of each row."""
+def roles_of(rows: list[Row], options: Mapping[str, Any]) -> list[str | None]:
+    """The split of each row; None for what an evaluation speaker says without a text, which training must not hear."""
     kind, rest = options["split"], "all" if options["split"] == "text" else "train"
     spks = {utt.spk for _, utt in rows if isinstance(utt, Utterance) and utt.text is not None} - {NOBODY}
     by_speaker = pool.by_speaker(spks, options["shares"], rest) if kind == "speaker" else {}
-    roles = []
+    roles: list[str | None] = []
     for folder, utt in rows:
-        role = role_of(folder) if kind == "folder" else rest
+        role: str | None = role_of(folder) if kind == "folder" else rest
         if isinstance(utt, Utterance):
             role = by_speaker.get(utt.spk, role)
             if utt.text is None and options.get("speech_only"):
-                role = "speech"
+                secret = role in set(ROLES.values())
+                role = "speech" if not secret else role if kind == "folder" else None
         roles.append(role)
     return roles
 
