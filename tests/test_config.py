@@ -27,9 +27,10 @@ PRESETS, RECIPES, CONTROLS = (available(f"conf/{kind}") for kind in ("presets", 
 
 @pytest.mark.parametrize(("number", "corpus"), enumerate(corpora()))
 def test_every_two_shipped_layers_fit(number, corpus):
-    """And no recipe says what others take from it. What clashes, clashes in pairs: other corpora have the other presets and controls."""
+    """And no recipe says what others take from it. Each recipe and each corpus meets every preset, not each other; in --all they do."""
+    every = "CYCLE_TEST_ALL" in os.environ
     for n, recipe in enumerate(RECIPES):
-        for preset in PRESETS if "CYCLE_TEST_ALL" in os.environ else [PRESETS[(n + number) % len(PRESETS)]]:
+        for preset in PRESETS if every else [PRESETS[(n + number) // 2 % len(PRESETS)]] if (n + number) % 2 else []:
             config = load(corpus, recipe, [f"preset={preset}"])
             assert config.preset == preset and config.pools.test != 0
             assert overlaid(config, recipe, []) == []

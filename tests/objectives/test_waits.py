@@ -122,6 +122,7 @@ def test_every_objective_is_counted():
     assert set(WAITS) == {name for name, (_, _, make) in OBJECTIVES.items() if make is not tacotron}
 
 
+@pytest.mark.all  # what is counted above is counted in one size
 def test_larger_batches_wait_no_more():
     twice = repeated(batch(), 2)
     for name in ("asr_supervised", "tts_supervised", "scst", "mwer"):
