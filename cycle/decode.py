@@ -98,7 +98,7 @@ def _keep_round(exp: Experiment, number: int, hyps: list[str]) -> float:
     test = open_pool(exp, "test")
     rows = ({"utt": utt, "ref": ref, "hyp": hyp} for utt, ref, hyp in zip(test.utt_ids, test.texts, hyps, strict=True))
     write_jsonl(exp.decoded_round(number), rows)
-    return figure(exp, test, hyps)
+    return figure(exp, test)(hyps)
 
 
 def open_judge(exp: Experiment) -> FrameCTC:

@@ -47,7 +47,7 @@ def tune_prior(
     prior: Prior,
     refs: Sequence[str],
     search: Search,
-    value: Callable[[list[str]], float] | None = None,
+    value: Callable[[Sequence[str]], float] | None = None,
 ) -> Search:
     """The prior's weight and length reward that are best on a set with known texts (dev); the smallest of equal ones.
 
@@ -75,7 +75,7 @@ def tuned(exp: Experiment, asr: Recognizer, search: Search, prior: NGram, fabric
         asr, dev, replace(search, nbest=max(search.nbest, search.beam)), exp.config.rounds.label.batch_frames, fabric, "tuning on dev"
     )
     rises = spelling(exp.config.corpus.language).higher_is_better
-    return tune_prior(lists, prior, dev.texts, search, partial(figure, exp, dev) if rises else None)
+    return tune_prior(lists, prior, dev.texts, search, figure(exp, dev) if rises else None)
 
 
 def label_search(exp: Experiment, asr: Recognizer, fabric: Fabric) -> Search:
@@ -97,13 +97,13 @@ def unit_error(exp: Experiment, refs: Sequence[str], hyps: Sequence[str]) -> flo
     return error_rate([units(r.split()) for r in refs], [units(h.split()) for h in hyps])
 
 
-def figure(exp: Experiment, stream: Stream, hyps: Sequence[str]) -> float:
-    """What the corpus is judged by, over a pool: an error rate, or CIDEr-D against all of each clip's texts."""
+def figure(exp: Experiment, stream: Stream) -> Callable[[Sequence[str]], float]:
+    """What the corpus is judged by, of transcripts of a pool: an error rate, or CIDEr-D against all of each clip's texts."""
     if not spelling(exp.config.corpus.language).higher_is_better:
-        return unit_error(exp, stream.texts, hyps)
+        return partial(unit_error, exp, stream.texts)
     texts = references(exp, stream.name)
-    scores = CiderD({utt: texts[utt] for utt in stream.utt_ids})(hyps, stream.utt_ids)
-    return sum(scores) / len(scores)
+    judge = CiderD({utt: texts[utt] for utt in stream.utt_ids})
+    return lambda hyps: sum(judge(hyps, stream.utt_ids)) / len(hyps)
 
 
 def hypotheses(exp: Experiment, folder: Path, stream: Stream, fabric: Fabric, title: str) -> list[str]:
@@ -118,4 +118,4 @@ def dev_figure(exp: Experiment, folder: Path, fabric: Fabric) -> dict[str, Any]:
     dev = open_pool(exp, "dev")
     hyps = hypotheses(exp, folder, dev, fabric, "decoding dev")
     tokens = error_rate([r.split() for r in dev.texts], [h.split() for h in hyps])
-    return {"asr_dev": figure(exp, dev, hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}
+    return {"asr_dev": figure(exp, dev)(hyps), "asr_dev_tokens": tokens, "empty_share": hyps.count("") / len(hyps)}
